@@ -1,0 +1,142 @@
+//! True time, and the clocks that instances and stores have instead.
+
+use std::hash::Hash;
+
+use fencepost::time::{Draw, Instant, Now, Point, Span, Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// The marker of true time.
+#[derive(Debug)]
+pub enum Truth {}
+
+/// A point in true time, which only the world knows, in nanoseconds since the run began.
+pub type Time = Point<Truth>;
+
+/// How much faster or slower than true time a clock runs, in parts per million.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Rate(pub i32);
+
+impl Rate {
+    /// As fast as true time.
+    pub const TRUE: Rate = Rate(0);
+    /// Standing still: what a suspended virtual machine's clock does.
+    pub const STOPPED: Rate = Rate(-1_000_000);
+
+    /// Whether it is the rate of a clock that runs, at most twice as fast as true time.
+    pub const fn is_running(self) -> bool {
+        -1_000_000 < self.0 && self.0 <= 1_000_000
+    }
+
+    const fn speed(self) -> u64 {
+        (1_000_000 + self.0 as i64) as u64
+    }
+}
+
+/// A clock that runs at a rate of its own; its wall clock is off by an offset and may jump.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Clock {
+    /// When the rate changed last.
+    since: Time,
+    /// What the clock showed then.
+    reading: u64,
+    rate: Rate,
+    wall_offset: i64,
+}
+
+/// Every wall clock begins here, so that offsets of years do not reach below the epoch.
+const WALL_ORIGIN: u64 = 1_600_000_000_000_000_000;
+
+impl Clock {
+    /// A true clock that shows `reading` nanoseconds when the run begins.
+    pub const fn starting_at(reading: u64) -> Clock {
+        Clock { since: Time::ZERO, reading, rate: Rate::TRUE, wall_offset: 0 }
+    }
+
+    /// What it shows at `now`, in nanoseconds since its own origin.
+    #[inline]
+    pub fn read(&self, now: Time) -> u64 {
+        let elapsed = now.since(self.since).as_nanos();
+        if self.rate == Rate::TRUE {
+            return self.reading + elapsed;
+        }
+        self.reading + (u128::from(elapsed) * u128::from(self.rate.speed()) / 1_000_000) as u64
+    }
+
+    /// What an instance with this clock knows at `now`.
+    #[inline]
+    pub fn now(&self, now: Time, draw: Draw) -> Now {
+        let reading = self.read(now);
+        let wall = (WALL_ORIGIN + reading).saturating_add_signed(self.wall_offset);
+        Now { mono: Instant::from_nanos(reading), wall: Timestamp::from_nanos(wall), draw }
+    }
+
+    /// The first moment in true time at which it shows `reading` or more.
+    #[inline]
+    pub fn when(&self, reading: u64) -> Time {
+        let ahead = reading.saturating_sub(self.reading);
+        match self.rate {
+            Rate::TRUE => self.since + Span::from_nanos(ahead),
+            Rate::STOPPED if ahead > 0 => Time::MAX,
+            Rate::STOPPED => self.since,
+            rate => {
+                let elapsed = (u128::from(ahead) * 1_000_000).div_ceil(u128::from(rate.speed()));
+                self.since + Span::from_nanos(u64::try_from(elapsed).unwrap_or(u64::MAX))
+            }
+        }
+    }
+
+    /// Lets it run at `rate` from `now` on.
+    pub fn set_rate(&mut self, now: Time, rate: Rate) {
+        self.reading = self.read(now);
+        self.since = now;
+        self.rate = Rate(rate.0.max(Rate::STOPPED.0));
+    }
+
+    /// Its rate.
+    pub fn rate(&self) -> Rate {
+        self.rate
+    }
+
+    /// Moves its wall clock by so many nanoseconds; its monotonic clock does not jump.
+    pub fn jump(&mut self, nanos: i64) {
+        self.wall_offset = self.wall_offset.saturating_add(nanos);
+    }
+
+    /// By how much its wall clock is off.
+    pub fn wall_offset(&self) -> i64 {
+        self.wall_offset
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_clock_shows_a_reading_no_earlier_than_when_it_says(
+            rate in -900_000i32..900_000, since in 0u64..1 << 50, ahead in 0u64..1 << 50,
+        ) {
+            let mut clock = Clock::starting_at(77);
+            clock.set_rate(Time::from_nanos(since), Rate(rate));
+            let reading = 77 + since + ahead;
+            let when = clock.when(reading);
+            prop_assert!(clock.read(when) >= reading);
+            if ahead > 0 {
+                prop_assert!(clock.read(when - Span::from_nanos(1)) < reading);
+            }
+        }
+    }
+
+    #[test]
+    fn a_stopped_clock_never_gets_anywhere_and_goes_on_where_it_stood() {
+        let mut clock = Clock::starting_at(0);
+        clock.set_rate(Time::from_nanos(10), Rate::STOPPED);
+        assert_eq!(clock.read(Time::from_nanos(99)), 10);
+        assert_eq!(clock.when(11), Time::MAX);
+        clock.set_rate(Time::from_nanos(100), Rate::TRUE);
+        assert_eq!(clock.read(Time::from_nanos(101)), 11);
+    }
+}

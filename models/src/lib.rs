@@ -1,0 +1,27 @@
+//! The world in which fencepost's algorithms are tested.
+//!
+//! A [`world::World`] holds instances (machine, clock, caller), stores that can lie, messages under way, and the
+//! monitors of every [`property::Property`]. It applies one action at a time and never decides when; schedulers
+//! do that: the simulator of `fencepost-sim`, and any [`trace`].
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`subject`] | what the world has to know of an algorithm |
+//! | [`world`] | instances, messages, actions |
+//! | [`store`] | the simulated store |
+//! | [`clock`] | true time and the clocks that lie |
+//! | [`fault`] | what can go wrong, and the ledger of what did |
+//! | [`property`] | what must hold |
+//! | [`trace`] | what was applied, written down and applied again |
+//! | [`digest`] | the hash of a run |
+//! | [`upstream`] | the originals, flaws included |
+
+pub mod clock;
+pub mod digest;
+pub mod fault;
+pub mod property;
+pub mod store;
+pub mod subject;
+pub mod trace;
+pub mod upstream;
+pub mod world;

@@ -1,0 +1,464 @@
+//! What must hold: written once, judged on every applied action, used by every scheduler.
+//!
+//! `docs/properties.md` states each property with its assumptions. The judging lives here as methods of the
+//! [`World`], which calls them where something changed; nothing is searched for.
+
+use std::fmt;
+
+use fencepost::time::{Instant, Span};
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Time;
+use crate::fault::{Fault, FaultSet};
+use crate::store::{Mark, Simulated, Touch};
+use crate::subject::{InstanceId, Subject, Told};
+use crate::world::{FlightId, Stage, State, World};
+
+/// A promise that an algorithm can make.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Property {
+    /// No two instances believe at one moment that they hold.
+    BelievedExclusion,
+    /// A resource that refuses old tokens never accepts writes of two holders interleaved.
+    FencedExclusion,
+    /// Nobody takes a lock whose lease is still good.
+    NoTheft,
+    /// Only its own acquisition deletes a live entry.
+    OwnerOnlyRelease,
+    /// Only its own acquisition prolongs an entry.
+    OwnerOnlyRenewal,
+    /// A holder learns of its loss no later than its lease ends on its own clock.
+    LossNoticed,
+    /// What nobody wants any more is gone after its time to live.
+    NoOrphan,
+    /// A healthy holder keeps its lock, and one failed request does not cost it.
+    Stability,
+    /// After the last fault, everybody who waits gets in within a bound.
+    Progress,
+    /// Nobody waits for an entry of its own.
+    Reconciliation,
+    /// No lock is granted after its caller's deadline.
+    Punctuality,
+    /// No sequence of calls that the documentation allows crashes the process.
+    NoPanic,
+    /// The same seed gives the same run.
+    Determinism,
+}
+
+impl Property {
+    /// All of them, in the order of the design.
+    pub const ALL: [Property; 13] = [
+        Property::BelievedExclusion,
+        Property::FencedExclusion,
+        Property::NoTheft,
+        Property::OwnerOnlyRelease,
+        Property::OwnerOnlyRenewal,
+        Property::LossNoticed,
+        Property::NoOrphan,
+        Property::Stability,
+        Property::Progress,
+        Property::Reconciliation,
+        Property::Punctuality,
+        Property::NoPanic,
+        Property::Determinism,
+    ];
+
+    /// Its name on the command line and in traces.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Property::BelievedExclusion => "believed-exclusion",
+            Property::FencedExclusion => "fenced-exclusion",
+            Property::NoTheft => "no-theft",
+            Property::OwnerOnlyRelease => "owner-only-release",
+            Property::OwnerOnlyRenewal => "owner-only-renewal",
+            Property::LossNoticed => "loss-noticed",
+            Property::NoOrphan => "no-orphan",
+            Property::Stability => "stability",
+            Property::Progress => "progress",
+            Property::Reconciliation => "reconciliation",
+            Property::Punctuality => "punctuality",
+            Property::NoPanic => "no-panic",
+            Property::Determinism => "determinism",
+        }
+    }
+
+    /// What it says, in one line.
+    pub const fn sentence(self) -> &'static str {
+        match self {
+            Property::BelievedExclusion => "no two instances believe at one moment that they hold the lock",
+            Property::FencedExclusion => "the guarded resource never accepts two holders' writes interleaved",
+            Property::NoTheft => "nobody takes a lock whose lease is still good",
+            Property::OwnerOnlyRelease => "only the owner releases",
+            Property::OwnerOnlyRenewal => "only the owner renews",
+            Property::LossNoticed => "a holder learns of its loss before its lease ends on its own clock",
+            Property::NoOrphan => "a lock that nobody wants any more is free after its time to live",
+            Property::Stability => "a healthy holder keeps its lock; one failed request does not cost it",
+            Property::Progress => "after the last fault, everybody who waits gets in",
+            Property::Reconciliation => "nobody waits for an entry of its own",
+            Property::Punctuality => "no lock is granted after its caller's deadline",
+            Property::NoPanic => "no allowed sequence of calls crashes the process",
+            Property::Determinism => "the same seed gives the same run",
+        }
+    }
+}
+
+impl fmt::Display for Property {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// A set of properties.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub struct PropertySet(u32);
+
+impl PropertySet {
+    /// These.
+    pub fn of(properties: &[Property]) -> PropertySet {
+        PropertySet(properties.iter().fold(0, |set, &property| set | 1 << property as u32))
+    }
+
+    /// All of them.
+    pub fn all() -> PropertySet {
+        PropertySet::of(&Property::ALL)
+    }
+
+    /// Whether it contains `property`.
+    pub const fn has(self, property: Property) -> bool {
+        self.0 & (1 << property as u32) != 0
+    }
+
+    /// What is in either.
+    pub const fn or(self, other: PropertySet) -> PropertySet {
+        PropertySet(self.0 | other.0)
+    }
+
+    /// What is in this one only.
+    pub const fn without(self, other: PropertySet) -> PropertySet {
+        PropertySet(self.0 & !other.0)
+    }
+
+    /// Each of them, in order.
+    pub fn iter(self) -> impl Iterator<Item = Property> {
+        Property::ALL.into_iter().filter(move |property| self.has(*property))
+    }
+}
+
+/// How an acquisition's entry in the store came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Fate {
+    /// It is there, it expired, or its owner deleted it.
+    #[default]
+    Natural,
+    /// Another one deleted it while it was alive.
+    Deleted,
+    /// Another one wrote over it while it was alive.
+    Overwritten,
+}
+
+/// The circumstances of a violation: what a known defect is recognised by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+pub struct Facts {
+    /// What had hit the culprit since its last clean renewal.
+    pub culprit: FaultSet,
+    /// What had hit the other one.
+    pub other: FaultSet,
+    /// How the culprit's own entry had ended.
+    pub fate: Fate,
+    /// The entry ended sooner than its promised time to live.
+    pub cut_short: bool,
+    /// The entry never expires.
+    pub immortal: bool,
+}
+
+/// A promise that was broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Violation {
+    /// Which.
+    pub property: Property,
+    /// When.
+    pub at: Time,
+    /// By which of the applied actions, counted from zero.
+    pub action: u64,
+    /// Who did what it must not, or is in a state in which it must not be.
+    #[serde(with = "crate::trace::instance")]
+    pub culprit: InstanceId,
+    /// The other one concerned, if there is one.
+    #[serde(with = "crate::trace::maybe_instance")]
+    pub other: Option<InstanceId>,
+    /// The circumstances.
+    pub facts: Facts,
+}
+
+impl Violation {
+    /// What happened, in words.
+    pub fn sentence(&self) -> String {
+        let culprit = self.culprit;
+        let other = self.other.map_or_else(|| "another".to_owned(), |other| other.to_string());
+        match self.property {
+            Property::BelievedExclusion => format!("{other} and {culprit} both believe they hold the lock"),
+            Property::FencedExclusion => format!("writes of {culprit} and {other} bear the same token"),
+            Property::NoTheft => format!("{culprit} took the lock while the lease of {other} was good"),
+            Property::OwnerOnlyRelease => format!("{culprit} deleted the entry of {other}"),
+            Property::OwnerOnlyRenewal => format!("{culprit} renewed the entry of {other}"),
+            Property::LossNoticed => format!("{culprit} still believes after its lease has ended"),
+            Property::NoOrphan => format!("the entry of {culprit} is still there, and nobody wants it"),
+            Property::Stability => format!("{culprit} lost the lock without need"),
+            Property::Progress => format!("{culprit} still waits, long after the last fault"),
+            Property::Reconciliation => format!("{culprit} waits for its own entry"),
+            Property::Punctuality => format!("{culprit} was granted the lock after its deadline"),
+            Property::NoPanic => format!("{culprit} panicked"),
+            Property::Determinism => "the same seed gave another run".to_owned(),
+        }
+    }
+}
+
+/// The last holder that wrote to the guarded resource.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub(crate) struct Fence {
+    token: u64,
+    writer: Option<(InstanceId, u32)>,
+}
+
+/// The violations of a run: the first of each property.
+#[derive(Clone, Debug, Default)]
+pub struct Verdict {
+    broken: PropertySet,
+    violations: Vec<Violation>,
+}
+
+impl Verdict {
+    /// The first violation of each property, in the order of time.
+    pub fn violations(&self) -> &[Violation] {
+        &self.violations
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.broken = PropertySet::default();
+        self.violations.clear();
+    }
+}
+
+impl<M: Subject> World<M> {
+    pub(crate) fn violated(
+        &mut self,
+        property: Property,
+        culprit: InstanceId,
+        other: Option<InstanceId>,
+        facts: Facts,
+    ) {
+        if !self.promises.has(property) || self.verdict.broken.has(property) {
+            return;
+        }
+        self.verdict.broken.0 |= 1 << property as u32;
+        let (at, action) = (self.now, self.applied);
+        let hits = |id: InstanceId| self.instances.get(id.index()).map_or(FaultSet::NONE, |one| one.hits());
+        let facts =
+            Facts { culprit: hits(culprit), other: other.map_or(FaultSet::NONE, hits), ..facts };
+        self.verdict.violations.push(Violation { property, at, action, culprit, other, facts });
+    }
+
+    /// Whether believed exclusion can be asked for: not while clocks stand still or writes were lost.
+    fn is_belief_judged(&self) -> bool {
+        self.now >= self.void_until
+    }
+
+    /// What an operation on the lock's entry says about theft, ownership, reconciliation and orphans.
+    #[inline]
+    pub(crate) fn judge_touch(&mut self, flight: FlightId, touch: Touch, to_lock: bool) {
+        let Some(by) = self.flight(flight).map(|flight| flight.tag) else { return };
+        match touch {
+            Touch::None => {}
+            Touch::Wrote(None) => self.instances[by.instance.index()].fate = Fate::Natural,
+            Touch::Wrote(Some(over)) => {
+                if over.by != by && to_lock {
+                    self.ended(over, Fate::Overwritten);
+                    self.violated(Property::NoTheft, by.instance, Some(over.by.instance), self.fate(by.instance));
+                }
+                self.instances[by.instance.index()].fate = Fate::Natural;
+            }
+            Touch::Renewed(mark) if mark.by.instance != by.instance => {
+                let facts = self.fate(by.instance);
+                self.violated(Property::OwnerOnlyRenewal, by.instance, Some(mark.by.instance), facts);
+            }
+            Touch::Deleted(mark) if mark.by.instance != by.instance => {
+                let facts = self.fate(by.instance);
+                self.ended(mark, Fate::Deleted);
+                self.violated(Property::OwnerOnlyRelease, by.instance, Some(mark.by.instance), facts);
+            }
+            Touch::Refused(mark) if to_lock => self.judge_refusal(flight, mark),
+            Touch::Renewed(_) | Touch::Deleted(_) | Touch::Refused(_) => {}
+        }
+    }
+
+    fn fate(&self, id: InstanceId) -> Facts {
+        Facts { fate: self.instances[id.index()].fate, ..Facts::default() }
+    }
+
+    fn ended(&mut self, mark: Mark, fate: Fate) {
+        let owner = &mut self.instances[mark.by.instance.index()];
+        if owner.caller.acquisition == mark.by.acquisition {
+            owner.fate = fate;
+        }
+    }
+
+    /// A claim was refused: is what refused it an orphan, or the claimant's own?
+    fn judge_refusal(&mut self, flight: FlightId, mark: Mark) {
+        self.judge_orphan(mark, self.flight(flight).map(|flight| flight.tag.instance));
+        let grace = self.bounds.delay * 2 + self.bounds.slack;
+        let Some(flight) = self.flight(flight).filter(|flight| flight.tag == mark.by && !flight.is_copy) else {
+            return;
+        };
+        let (sent, by) = (flight.sent, mark.by.instance);
+        let owner = &self.instances[by.index()];
+        let undisturbed = owner.trouble == owner.trouble_at_notice;
+        if mark.noticed != Time::MAX && sent > mark.noticed + grace && undisturbed {
+            self.violated(Property::Reconciliation, by, None, Facts::default());
+        }
+    }
+
+    /// Is an entry that nobody wants older than it may get?
+    pub(crate) fn judge_orphan(&mut self, mark: Mark, met_by: Option<InstanceId>) {
+        if mark.abandoned == Time::MAX {
+            return;
+        }
+        let since = mark.abandoned.max(mark.touched);
+        if self.now > since + M::ttl(&self.config) + self.bounds.orphan {
+            let other = met_by.filter(|&id| id != mark.by.instance);
+            let facts = Facts { immortal: mark.expires.as_nanos() == u64::MAX, ..Facts::default() };
+            self.violated(Property::NoOrphan, mark.by.instance, other, facts);
+        }
+    }
+
+    /// After a step of `id`: does it believe beside another one, or longer than its lease lasts?
+    #[inline]
+    pub(crate) fn judge_step(&mut self, id: InstanceId) {
+        let now = self.now;
+        let instance = &mut self.instances[id.index()];
+        let mono = Instant::from_nanos(instance.clock.read(now));
+        let believes = instance.machine.belief().is_some_and(|until| mono < until);
+        if instance.caller.stage == Stage::Holding
+            && mono > instance.lease_end + self.bounds.slack
+            && instance.state == State::Up
+        {
+            self.violated(Property::LossNoticed, id, None, Facts::default());
+        }
+        let instance = &mut self.instances[id.index()];
+        if !believes && !instance.believes {
+            return;
+        }
+        let resource = instance.resource as usize;
+        let newly = believes && !instance.believes;
+        instance.believes = believes;
+        if newly {
+            self.believers[resource].push(id);
+        } else if !believes {
+            self.believers[resource].retain(|&other| other != id);
+        }
+        if believes && self.believers[resource].len() > 1 {
+            self.judge_rivals(id, resource);
+        }
+    }
+
+    fn judge_rivals(&mut self, id: InstanceId, resource: usize) {
+        let mut at = 0;
+        while let Some(&rival) = self.believers[resource].get(at) {
+            if rival != id && !self.still_believes(rival) {
+                self.instances[rival.index()].believes = false;
+                self.believers[resource].remove(at);
+                continue;
+            }
+            if rival != id && self.is_belief_judged() {
+                let facts = Facts { cut_short: self.was_cut_short(rival), ..self.fate(rival) };
+                self.violated(Property::BelievedExclusion, rival, Some(id), facts);
+            }
+            at += 1;
+        }
+    }
+
+    /// Whether the last lease of `id` should still be good, though another one could take the lock.
+    fn was_cut_short(&self, id: InstanceId) -> bool {
+        self.now < self.instances[id.index()].touched + M::ttl(&self.config)
+    }
+
+    fn still_believes(&self, id: InstanceId) -> bool {
+        let instance = &self.instances[id.index()];
+        let mono = Instant::from_nanos(instance.clock.read(self.now));
+        instance.state != State::Down && instance.machine.belief().is_some_and(|until| mono < until)
+    }
+
+    /// What a caller was told: may it be told that, now?
+    pub(crate) fn judge_told(&mut self, id: InstanceId, told: Told) {
+        let now = self.now;
+        let slack = self.bounds.slack;
+        let instance = &self.instances[id.index()];
+        match told {
+            Told::Acquired(_) => {
+                let mono = Instant::from_nanos(instance.clock.read(now));
+                if instance.caller.stage == Stage::Waiting && mono > instance.caller.deadline + slack {
+                    self.violated(Property::Punctuality, id, None, Facts::default());
+                }
+            }
+            Told::Lost => {
+                if instance.trouble <= 1 && !instance.setbacks.iter().any(Fault::is_heavy) && self.is_belief_judged()
+                {
+                    self.violated(Property::Stability, id, None, Facts::default());
+                }
+            }
+            Told::Panicked => self.violated(Property::NoPanic, id, None, Facts::default()),
+            Told::Denied | Told::Released | Told::Extended | Told::Rejected => {}
+        }
+    }
+
+    /// A write with the caller's token reaches the guarded resource.
+    pub(crate) fn judge_write(&mut self, id: InstanceId, token: u64, acquisition: u32) {
+        let resource = self.instances[id.index()].resource as usize;
+        let fence = &mut self.fences[resource];
+        if token < fence.token {
+            return;
+        }
+        let before = std::mem::replace(fence, Fence { token, writer: Some((id, acquisition)) });
+        if let Some((other, its_acquisition)) = before.writer
+            && before.token == token
+            && (other, its_acquisition) != (id, acquisition)
+        {
+            self.violated(Property::FencedExclusion, id, Some(other), Facts::default());
+        }
+    }
+
+    /// The run is over: who still waits, what is still there, who was never told?
+    pub(crate) fn judge_end(&mut self) {
+        for index in 0..self.instances.len() {
+            let id = InstanceId(index as u32);
+            let instance = &self.instances[index];
+            if instance.state != State::Up {
+                continue;
+            }
+            let mono = Instant::from_nanos(instance.clock.read(self.now));
+            let overdue = instance.caller.stage == Stage::Holding && mono > instance.lease_end + self.bounds.slack;
+            let waits = matches!(instance.caller.stage, Stage::Waiting | Stage::Leaving);
+            let since = instance.caller.asked.max(self.healed);
+            if overdue {
+                self.violated(Property::LossNoticed, id, None, Facts::default());
+            }
+            if waits && self.healed != Time::MAX && self.now > since + self.bounds.progress {
+                self.violated(Property::Progress, id, None, Facts::default());
+            }
+        }
+        for store in 0..self.stores.len() {
+            let now = self.stores[store].now(self.now);
+            for resource in 0..self.stores[store].shelves.len() {
+                if let Some(mark) = M::Store::lock(&mut self.stores[store].shelves[resource], now).copied() {
+                    self.judge_orphan(mark, None);
+                }
+            }
+        }
+    }
+
+    /// For so long after a breach of the assumptions, believed exclusion is not promised.
+    pub(crate) fn void_for(&mut self, span: Span) {
+        self.void_until = self.void_until.max(self.now + span);
+    }
+}

@@ -1,0 +1,304 @@
+//! The simulated store: it honours the contract, unless a fault makes it lie.
+//!
+//! Beside each entry it keeps a [`Mark`]: whose acquisition really wrote it and until when it really lives. No
+//! machine ever sees a mark; the properties are judged by them.
+
+use std::fmt::Debug;
+use std::hash::Hash;
+
+use fencepost::line;
+use fencepost::store::{Answer, Contract, Entry, Expect, Op, Protocol, Revision};
+use fencepost::time::{Span, StoreTime};
+
+use crate::clock::{Clock, Time};
+use crate::fault::{Fault, FaultSet};
+use crate::subject::InstanceId;
+
+/// Names one acquisition of one instance, as the world counts them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Tag {
+    /// The instance.
+    pub instance: InstanceId,
+    /// Which of its acquisitions.
+    pub acquisition: u32,
+}
+
+/// What the world knows about an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Mark {
+    /// Whose it is.
+    pub by: Tag,
+    /// When its time to live was counted from last.
+    pub touched: Time,
+    /// When it expires on the store's clock.
+    pub expires: StoreTime,
+    /// Since when nobody wants it any more; [`Time::MAX`] while somebody does.
+    pub abandoned: Time,
+    /// When its owner was first told that it stands in its own way; [`Time::MAX`] before.
+    pub noticed: Time,
+}
+
+/// What an operation did to an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Touch {
+    /// Nothing, or it was a read.
+    None,
+    /// It wrote the entry, over a live one or over none.
+    Wrote(Option<Mark>),
+    /// It was refused by a live entry.
+    Refused(Mark),
+    /// It prolonged the life of an entry; the mark is as it was before.
+    Renewed(Mark),
+    /// It deleted a live entry.
+    Deleted(Mark),
+}
+
+/// The circumstances of one operation.
+#[derive(Debug)]
+pub struct Serving<'a> {
+    /// The store's clock.
+    pub now: StoreTime,
+    /// True time.
+    pub truth: Time,
+    /// On whose behalf.
+    pub by: Tag,
+    /// Whether that acquisition is still wanted.
+    pub wanted: bool,
+    /// How far expiry is off.
+    pub grain: Grain,
+    /// The revision given last.
+    pub counter: &'a mut u64,
+    /// What was done: the answer to the monitors.
+    pub touch: Touch,
+    /// Whether it was done to the lock itself, and not to a key beside it.
+    pub to_lock: bool,
+    /// Whether the grain decided.
+    pub grain_seen: bool,
+}
+
+impl Serving<'_> {
+    /// Whether an entry that expires then is alive.
+    pub fn is_live(&mut self, expires: StoreTime) -> bool {
+        let (truly, live) = (expires > self.now, self.grain.is_live(expires, self.now));
+        self.grain_seen |= truly != live;
+        live
+    }
+
+    /// The mark of an entry that is written now and lives so long.
+    pub fn mark(&self, ttl: Option<Span>) -> Mark {
+        let expires = ttl.map_or(StoreTime::MAX, |ttl| self.now + ttl);
+        let abandoned = if self.wanted { Time::MAX } else { self.truth };
+        Mark { by: self.by, touched: self.truth, expires, abandoned, noticed: Time::MAX }
+    }
+
+    /// The next revision.
+    pub fn revision(&mut self) -> Revision {
+        *self.counter += 1;
+        Revision(*self.counter)
+    }
+}
+
+/// How much earlier or later than it should a store lets entries expire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub struct Grain {
+    /// So much too early.
+    pub early: Span,
+    /// So much too late.
+    pub late: Span,
+}
+
+impl Grain {
+    fn is_live(self, expires: StoreTime, now: StoreTime) -> bool {
+        expires + self.late > now + self.early
+    }
+}
+
+/// A protocol that the simulated store can speak.
+pub trait Simulated: Protocol {
+    /// The entries of one namespace.
+    type Shelf: Clone + Eq + Hash + Debug + Default;
+
+    /// Carries one operation out.
+    fn serve(op: &Self::Op, shelf: &mut Self::Shelf, serving: &mut Serving<'_>) -> Self::Answer;
+
+    /// Whether the operation only reads, so that a replica could answer it.
+    fn is_read(op: &Self::Op) -> bool;
+
+    /// The mark of the lock's entry, if it stands in the way of others.
+    fn lock(shelf: &mut Self::Shelf, now: StoreTime) -> Option<&mut Mark>;
+}
+
+/// A key of which the world knows whether it is the lock itself.
+pub trait LockKey {
+    /// Whether this key is what the exclusion is about.
+    fn is_lock(&self) -> bool {
+        true
+    }
+}
+
+impl LockKey for () {}
+
+impl LockKey for line::Key {
+    fn is_lock(&self) -> bool {
+        match self {
+            line::Key::Lock => true,
+            line::Key::Place(_) => false,
+        }
+    }
+}
+
+/// The entries of one namespace, in the order of keys.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Shelf<K, R>(Vec<Slot<K, R>>);
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Slot<K, R> {
+    key: K,
+    entry: Entry<R>,
+    mark: Mark,
+}
+
+impl<K, R> Default for Shelf<K, R> {
+    fn default() -> Self {
+        Shelf(Vec::new())
+    }
+}
+
+impl<K: Ord + LockKey, R> Shelf<K, R> {
+    /// Where the live entry of `key` is, or where one would go. An expired one is cleared away.
+    fn find(&mut self, key: &K, serving: &mut Serving<'_>) -> Result<usize, usize> {
+        serving.to_lock = key.is_lock();
+        let at = self.0.binary_search_by(|slot| slot.key.cmp(key))?;
+        if serving.is_live(self.0[at].mark.expires) {
+            return Ok(at);
+        }
+        self.0.remove(at);
+        Err(at)
+    }
+}
+
+impl<K, R> Simulated for Contract<K, R>
+where
+    K: Clone + Ord + Hash + Debug + LockKey + 'static,
+    R: Clone + Eq + Hash + Debug + 'static,
+{
+    type Shelf = Shelf<K, R>;
+
+    fn serve(op: &Op<K, R>, shelf: &mut Shelf<K, R>, serving: &mut Serving<'_>) -> Answer<K, R> {
+        match op {
+            Op::Get { key } => {
+                Answer::Found(shelf.find(key, serving).ok().map(|at| shelf.0[at].entry.clone()))
+            }
+            Op::PutIf { key, expect, record, ttl } => {
+                let found = shelf.find(key, serving);
+                let in_the_way = match (found, expect) {
+                    (Ok(at), Expect::Revision(revision)) => shelf.0[at].entry.revision != *revision,
+                    (Ok(_), Expect::Absent) | (Err(_), Expect::Revision(_)) => true,
+                    (Err(_), Expect::Absent) => false,
+                };
+                if in_the_way {
+                    let Ok(at) = found else { return Answer::Refused(None) };
+                    serving.touch = Touch::Refused(shelf.0[at].mark);
+                    return Answer::Refused(Some(shelf.0[at].entry.clone()));
+                }
+                let revision = serving.revision();
+                let entry = Entry { revision, record: record.clone() };
+                let slot = Slot { key: key.clone(), entry, mark: serving.mark(*ttl) };
+                match found {
+                    Ok(at) => {
+                        serving.touch = Touch::Wrote(Some(shelf.0[at].mark));
+                        shelf.0[at] = slot;
+                    }
+                    Err(at) => {
+                        serving.touch = Touch::Wrote(None);
+                        shelf.0.insert(at, slot);
+                    }
+                }
+                Answer::Applied(revision)
+            }
+            Op::Renew { key, revision, ttl } => match shelf.find(key, serving) {
+                Ok(at) if shelf.0[at].entry.revision == *revision => {
+                    let mark = &mut shelf.0[at].mark;
+                    serving.touch = Touch::Renewed(*mark);
+                    (mark.touched, mark.expires) = (serving.truth, serving.now + *ttl);
+                    Answer::Applied(*revision)
+                }
+                Ok(_) | Err(_) => Answer::Refused(None),
+            },
+            Op::DeleteIf { key, revision } => match shelf.find(key, serving) {
+                Ok(at) if shelf.0[at].entry.revision == *revision || *revision == Revision::ANY => {
+                    let slot = shelf.0.remove(at);
+                    serving.touch = Touch::Deleted(slot.mark);
+                    Answer::Applied(slot.entry.revision)
+                }
+                Ok(_) | Err(_) => Answer::Refused(None),
+            },
+            Op::List { after, limit } => {
+                shelf.0.retain(|slot| serving.is_live(slot.mark.expires));
+                let first = shelf.0.partition_point(|slot| slot.key <= *after);
+                let page = shelf.0[first..].iter().take(*limit as usize);
+                Answer::Listed(page.map(|slot| (slot.key.clone(), slot.entry.clone())).collect())
+            }
+        }
+    }
+
+    fn is_read(op: &Op<K, R>) -> bool {
+        matches!(op, Op::Get { .. } | Op::List { .. })
+    }
+
+    fn lock(shelf: &mut Shelf<K, R>, now: StoreTime) -> Option<&mut Mark> {
+        let slot = shelf.0.iter_mut().find(|slot| slot.key.is_lock())?;
+        (slot.mark.expires > now).then_some(&mut slot.mark)
+    }
+}
+
+/// One store with its clock, its namespaces and its lies.
+#[derive(Clone, Debug)]
+pub struct SimStore<P: Simulated> {
+    /// Its clock.
+    pub clock: Clock,
+    /// The revision given last.
+    pub counter: u64,
+    /// Its namespaces.
+    pub shelves: Vec<P::Shelf>,
+    /// What a replica that stopped following still has.
+    pub replica: Option<Vec<P::Shelf>>,
+    /// Whether it stands still.
+    pub paused: bool,
+    /// When it last began to work again.
+    pub resumed: Time,
+    /// How far expiry is off.
+    pub grain: Grain,
+    /// Faults that hit it and that no operation has met yet.
+    pub pending: FaultSet,
+}
+
+impl<P: Simulated> SimStore<P> {
+    /// An empty store with so many namespaces.
+    pub fn new(shelves: usize) -> SimStore<P> {
+        SimStore {
+            clock: Clock::starting_at(0),
+            counter: 0,
+            shelves: vec![P::Shelf::default(); shelves],
+            replica: None,
+            paused: false,
+            resumed: Time::ZERO,
+            grain: Grain::default(),
+            pending: FaultSet::NONE,
+        }
+    }
+
+    /// Its clock at `now`.
+    pub fn now(&self, now: Time) -> StoreTime {
+        StoreTime::from_nanos(self.clock.read(now))
+    }
+
+    /// The lagging replica takes over: what it had not seen is lost, and revisions jump ahead.
+    pub fn fail_over(&mut self) {
+        if let Some(shelves) = self.replica.take() {
+            self.shelves = shelves;
+            self.counter += 1_000;
+            self.pending.add(Fault::Failover);
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! What the world has to know of an algorithm beyond its being a machine.
+
+use std::fmt;
+
+use fencepost::machine::Machine;
+use fencepost::mutex::{Event, Mutex, Patience, Request};
+use fencepost::store::FencingToken;
+use fencepost::time::{Instant, Span};
+use serde::{Deserialize, Serialize};
+
+use crate::store::Simulated;
+
+/// Names an instance: A, B, C …
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct InstanceId(pub u32);
+
+impl InstanceId {
+    /// Its index.
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+
+    /// The instance of that name.
+    pub fn named(name: &str) -> Option<InstanceId> {
+        match name.as_bytes() {
+            [letter @ b'A'..=b'Z'] => Some(InstanceId(u32::from(letter - b'A'))),
+            [b'#', digits @ ..] => {
+                std::str::from_utf8(digits).ok()?.parse().ok().filter(|&id| id >= 26).map(InstanceId)
+            }
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for InstanceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match u8::try_from(self.0) {
+            Ok(id @ 0..26) => f.pad(&char::from(b'A' + id).to_string()),
+            Ok(_) | Err(_) => f.pad(&format!("#{}", self.0)),
+        }
+    }
+}
+
+/// What a caller asks of a lock, in words that every lock has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ask {
+    /// The lock, however long it takes.
+    Lock,
+    /// The lock, at once or not at all.
+    TryLock,
+    /// The lock, within so long on the instance's clock.
+    LockFor(Span),
+    /// To wait no longer.
+    Cancel,
+    /// To unlock.
+    Unlock,
+    /// To renew at once.
+    Extend,
+}
+
+impl Ask {
+    /// Whether it asks for the lock.
+    pub const fn wants(self) -> bool {
+        matches!(self, Ask::Lock | Ask::TryLock | Ask::LockFor(_))
+    }
+}
+
+/// What a caller was told, in words that every lock has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Told {
+    /// It holds the lock; with a token, if the algorithm gives one.
+    Acquired(Option<FencingToken>),
+    /// It does not get the lock: contended, cancelled, timed out.
+    Denied,
+    /// The unlock has come to an end.
+    Released,
+    /// The lock was lost.
+    Lost,
+    /// The lease was prolonged.
+    Extended,
+    /// The request made no sense.
+    Rejected,
+    /// The process died of a bug.
+    Panicked,
+}
+
+/// A lock whose callers the world can play and whose promises it can judge.
+pub trait Subject: Machine<Config: Serialize + for<'de> Deserialize<'de>, Store: Simulated> {
+    /// The machine's request for what a caller asks; `None`, if the algorithm has no such request.
+    fn request(ask: Ask) -> Option<Self::Request>;
+
+    /// What an event tells the caller.
+    fn told(event: &Self::Event) -> Told;
+
+    /// Until when its handle would say that it holds the lock, on its own clock; [`Instant::MAX`], if it believes
+    /// until it is told otherwise; `None`, if it does not hold.
+    fn belief(&self) -> Option<Instant>;
+
+    /// After how long the lock of a dead holder is promised to be free.
+    fn ttl(config: &Self::Config) -> Span;
+}
+
+impl Subject for Mutex {
+    fn request(ask: Ask) -> Option<Request> {
+        Some(match ask {
+            Ask::Lock => Request::Lock(Patience::Forever),
+            Ask::TryLock => Request::Lock(Patience::Once),
+            Ask::LockFor(span) => Request::Lock(Patience::For(span)),
+            Ask::Cancel => Request::Cancel,
+            Ask::Unlock => Request::Unlock,
+            Ask::Extend => Request::Extend,
+        })
+    }
+
+    fn told(event: &Event) -> Told {
+        match event {
+            Event::Acquired(token) => Told::Acquired(Some(*token)),
+            Event::Contended | Event::TimedOut | Event::Cancelled => Told::Denied,
+            Event::Extended(_) => Told::Extended,
+            Event::Released(_) => Told::Released,
+            Event::Lost(_) => Told::Lost,
+            Event::Rejected(_) => Told::Rejected,
+        }
+    }
+
+    fn belief(&self) -> Option<Instant> {
+        self.until()
+    }
+
+    fn ttl(config: &Self::Config) -> Span {
+        config.entry_ttl()
+    }
+}

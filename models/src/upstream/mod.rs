@@ -1,0 +1,1 @@
+//! The originals as machines, behaviour by behaviour, flaws included.

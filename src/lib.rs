@@ -1,0 +1,26 @@
+//! Coordination primitives for clusters that you can replay from a seed.
+//!
+//! Every primitive is a [`machine::Machine`]: a pure state machine against an abstract clock, store and network.
+//! The same code runs in a seeded simulator, in an exhaustive checker and in production.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`machine`] | the contract between an algorithm and whoever moves it |
+//! | [`time`] | lengths and the three clocks that must not mix |
+//! | [`store`] | the contract that every store honours |
+//! | [`lease`] | lease arithmetic and its configuration, shared by every primitive that holds a lease |
+//! | [`line`] | the queue of a fair lock |
+//! | [`mutex`] | the lease mutex |
+//!
+//! The crate is `no_std` with `alloc`, and does no I/O.
+
+#![no_std]
+
+extern crate alloc;
+
+pub mod lease;
+pub mod line;
+pub mod machine;
+pub mod mutex;
+pub mod store;
+pub mod time;
