@@ -218,10 +218,11 @@ impl LeaseConfig {
     /// The shortest time to live and the longest refresh interval that would do, each with all else unchanged.
     fn remedy(&self) -> String {
         let grain = if self.ttl >= Duration::from_millis(1) { 1_000_000 } else { 1 };
-        let with_ttl =
-            |steps: u64| LeaseConfig { ttl: Duration::from_nanos(steps * grain), ..self.clone() };
-        let with_refresh =
-            |steps: u64| LeaseConfig { refresh_interval: Duration::from_nanos(steps * grain), ..self.clone() };
+        let with_ttl = |steps: u64| LeaseConfig { ttl: Duration::from_nanos(steps * grain), ..self.clone() };
+        let with_refresh = |steps: u64| LeaseConfig {
+            refresh_interval: Duration::from_nanos(steps * grain),
+            ..self.clone()
+        };
         // Whatever the drift, no time to live beyond this can be the smallest that does.
         let most = u64::MAX / grain / 2_000_000;
         let longer = first_where(most, |steps| with_ttl(steps).is_sound());

@@ -9,10 +9,10 @@
 //! | | state | input | next | sends |
 //! |---|---|---|---|---|
 //! | N1 | out | join | joining | put the place if absent |
-//! | N2 | joining | applied, or refused by its own place | in | |
+//! | N2 | joining | applied, or refused by its own place | in; out, if its lease is over by then | |
 //! | N3 | joining | time-out | joining | the same again |
 //! | N4 | in | renewal due, or time-out | in | renew |
-//! | N5 | in | renewal refused | out | |
+//! | N5 | in | renewal refused, or its lease is over | out | |
 //! | N6 | joining | leave | leaving, revision to come | |
 //! | N7 | in | leave | leaving | delete |
 //! | N8 | leaving | its place became known | leaving | delete |
@@ -150,7 +150,8 @@ impl Line {
             Line::Out => Instant::MAX,
             Line::Joining { sent, .. } => *sent + terms.timeout(),
             Line::In { lease, .. } => lease.deadline(terms),
-            Line::Leaving { sent, give_up, .. } => (*sent + terms.timeout()).min(*give_up),
+            Line::Leaving { revision: None, give_up, .. } => *give_up,
+            Line::Leaving { revision: Some(_), sent, give_up, .. } => (*sent + terms.timeout()).min(*give_up),
         }
     }
 

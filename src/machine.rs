@@ -112,7 +112,7 @@ pub trait Machine: Clone + Eq + Hash + Debug + Sized + 'static {
 
 /// What is done to each name inside a machine; see [`Machine::relocate`].
 pub trait Relocate {
-    /// A point on the instance's monotonic clock.
+    /// A point on the instance's monotonic clock. [`Instant::MAX`] means never, and stays.
     fn instant(&mut self, instant: &mut Instant);
     /// A point on the store's clock.
     fn store_time(&mut self, time: &mut StoreTime);

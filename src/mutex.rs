@@ -10,28 +10,28 @@
 //! | | state | input | guard | next state | effects |
 //! |---|---|---|---|---|---|
 //! | T1 | any waiting | any | the caller's patience is over | at rest, or withdrawing | event timed-out |
-//! | T2 | holding | any | belief is over | at rest | event lost (expired), delete own revision |
-//! | A1 | at rest | lock | | claiming, or asking the line | claim, or list |
-//! | A2 | at rest | unlock, extend, cancel | | at rest | event rejected |
+//! | T2 | holding | any | belief is over | at rest | event lost (expired), delete own revision, forget a renewal |
+//! | A1 | at rest | lock | | claiming, or asking the line; pausing, while an old place is being left | claim, or list |
+//! | A2 | at rest, withdrawing, releasing | unlock, extend, cancel | | the same | event rejected (not held) |
 //! | A3 | any | own record deleted | | the same | publish "freed" |
 //! | P1 | pausing | wake | pause is over | claiming, or asking the line | claim, or list |
-//! | P2 | pausing | peer freed the lock | not leaving an old place | claiming, or asking the line | claim, or list |
-//! | P3 | pausing | own stale record deleted | | claiming, or asking the line | claim, or list |
+//! | P2 | pausing | peer freed the lock, or an old place is gone | not leaving an old place | claiming, or asking the line | claim, or list |
+//! | P3 | pausing | own stale record deleted, or gone | | claiming, or asking the line | claim, or list |
 //! | Q1 | asking the line | nobody in front | | claiming | claim |
 //! | Q2 | asking the line | somebody in front | | pausing | join, unless in line |
 //! | Q3 | asking the line | time-out | | asking the line | list again |
 //! | C1 | claiming | applied, or refused by this very attempt | lease not over | holding | event acquired, leave the line |
 //! | C2 | claiming | applied, or refused by this very attempt | lease over | pausing | delete that revision |
 //! | C3 | claiming | refused by an earlier attempt of its own | | pausing | delete that revision |
-//! | C4 | claiming | refused by another | once | at rest | event contended |
+//! | C4 | claiming, asking the line | refused by another, somebody in front | once | at rest | event contended |
 //! | C5 | claiming | refused by another | | pausing | join, unless in line or unordered |
 //! | C6 | claiming | unknown | | claiming | none: the time-out repeats the claim |
 //! | C7 | claiming | time-out | | claiming | the same claim again |
 //! | K1 | any waiting | cancel | no claim outstanding | at rest | event cancelled, leave the line |
 //! | K2 | claiming | cancel | | withdrawing | event cancelled, leave the line |
-//! | K3 | holding | cancel (it crossed the grant) | | releasing | event cancelled, delete own revision |
-//! | D1 | withdrawing | applied, or found its own record | | at rest | delete that revision |
-//! | D2 | withdrawing | refused or found otherwise | | at rest | |
+//! | K3 | holding | cancel (it crossed the grant) | | at rest | event cancelled, delete own revision, forget a renewal |
+//! | D1 | withdrawing | applied, or found its own record | | at rest | delete that revision, forget the other call |
+//! | D2 | withdrawing | refused or found otherwise | | at rest | forget the other call |
 //! | D3 | withdrawing | time-out | | withdrawing | get |
 //! | D4 | withdrawing | a time to live has passed | | at rest | forget the call |
 //! | D5 | withdrawing | lock | | claiming, or asking the line | claim, or list: the leftover is met by C3 |
@@ -42,11 +42,11 @@
 //! | H5 | holding | unlock | | releasing | delete own revision, forget a renewal |
 //! | H6 | holding | extend | | holding | renew at once |
 //! | R1 | releasing | applied | | at rest | event released (clean) |
-//! | R2 | releasing | refused | | at rest | event released (gone) |
+//! | R2 | releasing | refused | | at rest | event released (gone; unknown and publish "freed", if it was sent twice) |
 //! | R3 | releasing | time-out | | releasing | delete own revision again |
 //! | R4 | releasing | a time to live has passed | | at rest | event released (unknown) |
 //! | B1 | not at rest nor withdrawing | lock | | the same | event rejected (busy) |
-//! | B2 | not holding | unlock, extend | | the same | event rejected (not held) |
+//! | B2 | pausing, asking the line, claiming | unlock, extend | | the same | event rejected (not held) |
 //!
 //! Answers of a shape that the call cannot have are treated as unknown.
 //!
@@ -249,7 +249,8 @@ pub enum Release {
     Clean,
     /// The lease had ended before; another one may have entered.
     Gone,
-    /// The store did not answer in time; the lock is free when the time to live has passed.
+    /// The store's answer was lost or late: the lock is free, at the latest when the time to live has passed, but
+    /// nobody knows whether it was held to the end.
     Unknown,
 }
 
@@ -434,8 +435,12 @@ impl Phase {
     /// What a caller waits for, if one does.
     fn want(&self) -> Option<Want> {
         match self {
-            Phase::Pausing { want, .. } | Phase::Asking { want, .. } | Phase::Claiming { want, .. } => Some(*want),
-            Phase::AtRest | Phase::Withdrawing { .. } | Phase::Holding { .. } | Phase::Releasing { .. } => None,
+            Phase::Pausing { want, .. } | Phase::Asking { want, .. } | Phase::Claiming { want, .. } => {
+                Some(*want)
+            }
+            Phase::AtRest | Phase::Withdrawing { .. } | Phase::Holding { .. } | Phase::Releasing { .. } => {
+                None
+            }
         }
     }
 }
@@ -484,10 +489,15 @@ impl Mutex {
             && !lease.is_held(now.mono)
         {
             out.event(Event::Lost(Loss::Expired));
-            out.forget(Call::Renew);
-            self.delete(terms, lease.revision(), out);
-            self.phase = Phase::AtRest;
+            self.drop_lease(terms, lease.revision(), out);
         }
+    }
+
+    /// Nobody waits for the outcome of this release: if it fails, the time to live does its work.
+    fn drop_lease(&mut self, terms: &MutexTerms, revision: Revision, out: Out<'_>) {
+        out.forget(Call::Renew);
+        self.delete(terms, revision, out);
+        self.phase = Phase::AtRest;
     }
 
     fn request(&mut self, terms: &MutexTerms, now: Now, request: Request, out: Out<'_>) {
@@ -521,10 +531,12 @@ impl Mutex {
             // K3
             (Phase::Holding { lease, .. }, Request::Cancel) => {
                 out.event(Event::Cancelled);
-                self.release(terms, now, lease.revision(), out);
+                self.drop_lease(terms, lease.revision(), out);
             }
             // H5
-            (Phase::Holding { lease, .. }, Request::Unlock) => self.release(terms, now, lease.revision(), out),
+            (Phase::Holding { lease, .. }, Request::Unlock) => {
+                self.release(terms, now, lease.revision(), out)
+            }
             // H6
             (Phase::Holding { mut lease, .. }, Request::Extend) => {
                 lease.renew_now(now.mono);
@@ -672,10 +684,14 @@ impl Mutex {
             // D1
             (Phase::Withdrawing { .. }, Claimed::Won(revision) | Claimed::Leftover(revision)) => {
                 self.delete(terms, revision, out);
+                out.forget(Call::Inspect);
                 self.phase = Phase::AtRest;
             }
             // D2
-            (Phase::Withdrawing { .. }, Claimed::Contended) => self.phase = Phase::AtRest,
+            (Phase::Withdrawing { .. }, Claimed::Contended) => {
+                out.forget(Call::Inspect);
+                self.phase = Phase::AtRest;
+            }
             // C6
             (Phase::Claiming { .. } | Phase::Withdrawing { .. }, Claimed::Unknown)
             | (
@@ -710,14 +726,16 @@ impl Mutex {
     }
 
     fn released(&mut self, terms: &MutexTerms, now: Now, answer: &Answer<Key, Owner>, out: Out<'_>) {
+        let twice = matches!(self.phase, Phase::Releasing { sent, give_up, .. } if sent + terms.entry_ttl != give_up);
         let release = match answer {
             Answer::Applied(_) => Release::Clean,
+            Answer::Refused(_) if twice => Release::Unknown,
             Answer::Refused(_) => Release::Gone,
             // R3 repeats it.
             Answer::Unknown | Answer::Found(_) | Answer::Listed(_) => return,
         };
         // A3
-        if release == Release::Clean {
+        if release != Release::Gone {
             out.publish(Freed);
         }
         match self.phase {
@@ -767,7 +785,9 @@ impl Mutex {
         match answer {
             Answer::Listed(page) => match page.first() {
                 // Q2
-                Some((Key::Place(head), _)) if !self.line.is_at(head) => self.stand_by(terms, now, want, at, out),
+                Some((Key::Place(head), _)) if !self.line.is_at(head) => {
+                    self.stand_by(terms, now, want, at, out)
+                }
                 // Q1
                 Some((Key::Place(_) | Key::Lock, _)) | None => self.claim(terms, now, want, out),
             },
@@ -807,7 +827,12 @@ impl Mutex {
         }
         if terms.config.fairness == Fairness::Fifo {
             let place = Place { since: at, owner: self.owner(terms) };
-            send_line(self.line.join(&terms.lease, now, place), out);
+            if let Some(join) = self.line.join(&terms.lease, now, place) {
+                // What is still heard of an old place must not be taken for news of the new one.
+                out.forget(Call::Line(LineCall::Keep));
+                out.forget(Call::Line(LineCall::Leave));
+                send_line(Some(join), out);
+            }
         }
         self.pause(terms, now, want);
     }

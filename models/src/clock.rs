@@ -40,6 +40,8 @@ pub struct Clock {
     since: Time,
     /// What the clock showed then.
     reading: u64,
+    /// What it showed when the run began: monotonic clocks differ there, wall clocks do not.
+    origin: u64,
     rate: Rate,
     wall_offset: i64,
 }
@@ -50,7 +52,7 @@ const WALL_ORIGIN: u64 = 1_600_000_000_000_000_000;
 impl Clock {
     /// A true clock that shows `reading` nanoseconds when the run begins.
     pub const fn starting_at(reading: u64) -> Clock {
-        Clock { since: Time::ZERO, reading, rate: Rate::TRUE, wall_offset: 0 }
+        Clock { since: Time::ZERO, reading, origin: reading, rate: Rate::TRUE, wall_offset: 0 }
     }
 
     /// What it shows at `now`, in nanoseconds since its own origin.
@@ -67,7 +69,7 @@ impl Clock {
     #[inline]
     pub fn now(&self, now: Time, draw: Draw) -> Now {
         let reading = self.read(now);
-        let wall = (WALL_ORIGIN + reading).saturating_add_signed(self.wall_offset);
+        let wall = (WALL_ORIGIN + (reading - self.origin)).saturating_add_signed(self.wall_offset);
         Now { mono: Instant::from_nanos(reading), wall: Timestamp::from_nanos(wall), draw }
     }
 

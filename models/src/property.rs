@@ -9,7 +9,7 @@ use fencepost::time::{Instant, Span};
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Time;
-use crate::fault::{Fault, FaultSet};
+use crate::fault::FaultSet;
 use crate::store::{Mark, Simulated, Touch};
 use crate::subject::{InstanceId, Subject, Told};
 use crate::world::{FlightId, Stage, State, World};
@@ -255,8 +255,11 @@ impl<M: Subject> World<M> {
         self.verdict.broken.0 |= 1 << property as u32;
         let (at, action) = (self.now, self.applied);
         let hits = |id: InstanceId| self.instances.get(id.index()).map_or(FaultSet::NONE, |one| one.hits());
-        let facts =
-            Facts { culprit: hits(culprit), other: other.map_or(FaultSet::NONE, hits), ..facts };
+        let facts = Facts {
+            culprit: facts.culprit.or(hits(culprit)),
+            other: facts.other.or(other.map_or(FaultSet::NONE, hits)),
+            ..facts
+        };
         self.verdict.violations.push(Violation { property, at, action, culprit, other, facts });
     }
 
@@ -268,23 +271,25 @@ impl<M: Subject> World<M> {
     /// What an operation on the lock's entry says about theft, ownership, reconciliation and orphans.
     #[inline]
     pub(crate) fn judge_touch(&mut self, flight: FlightId, touch: Touch, to_lock: bool) {
-        let Some(by) = self.flight(flight).map(|flight| flight.tag) else { return };
+        let Some((by, hits)) = self.flight(flight).map(|flight| (flight.tag, flight.faults())) else { return };
+        let facts = |world: &Self| Facts { culprit: hits, ..world.facts(by.instance) };
         match touch {
             Touch::None => {}
             Touch::Wrote(None) => self.instances[by.instance.index()].fate = Fate::Natural,
             Touch::Wrote(Some(over)) => {
                 if over.by != by && to_lock {
                     self.ended(over, Fate::Overwritten);
-                    self.violated(Property::NoTheft, by.instance, Some(over.by.instance), self.fate(by.instance));
+                    let facts = facts(self);
+                    self.violated(Property::NoTheft, by.instance, Some(over.by.instance), facts);
                 }
                 self.instances[by.instance.index()].fate = Fate::Natural;
             }
             Touch::Renewed(mark) if mark.by.instance != by.instance => {
-                let facts = self.fate(by.instance);
+                let facts = facts(self);
                 self.violated(Property::OwnerOnlyRenewal, by.instance, Some(mark.by.instance), facts);
             }
             Touch::Deleted(mark) if mark.by.instance != by.instance => {
-                let facts = self.fate(by.instance);
+                let facts = facts(self);
                 self.ended(mark, Fate::Deleted);
                 self.violated(Property::OwnerOnlyRelease, by.instance, Some(mark.by.instance), facts);
             }
@@ -293,8 +298,12 @@ impl<M: Subject> World<M> {
         }
     }
 
-    fn fate(&self, id: InstanceId) -> Facts {
-        Facts { fate: self.instances[id.index()].fate, ..Facts::default() }
+    /// What is known about the acquisition of `id`.
+    fn facts(&self, id: InstanceId) -> Facts {
+        let instance = &self.instances[id.index()];
+        // Its last lease should still be good, and yet its entry is gone.
+        let cut_short = self.now < instance.touched + M::ttl(&self.config);
+        Facts { fate: instance.fate, cut_short, ..Facts::default() }
     }
 
     fn ended(&mut self, mark: Mark, fate: Fate) {
@@ -308,7 +317,8 @@ impl<M: Subject> World<M> {
     fn judge_refusal(&mut self, flight: FlightId, mark: Mark) {
         self.judge_orphan(mark, self.flight(flight).map(|flight| flight.tag.instance));
         let grace = self.bounds.delay * 2 + self.bounds.slack;
-        let Some(flight) = self.flight(flight).filter(|flight| flight.tag == mark.by && !flight.is_copy) else {
+        let Some(flight) = self.flight(flight).filter(|flight| flight.tag == mark.by && !flight.is_copy)
+        else {
             return;
         };
         let (sent, by) = (flight.sent, mark.by.instance);
@@ -371,16 +381,11 @@ impl<M: Subject> World<M> {
                 continue;
             }
             if rival != id && self.is_belief_judged() {
-                let facts = Facts { cut_short: self.was_cut_short(rival), ..self.fate(rival) };
+                let facts = self.facts(rival);
                 self.violated(Property::BelievedExclusion, rival, Some(id), facts);
             }
             at += 1;
         }
-    }
-
-    /// Whether the last lease of `id` should still be good, though another one could take the lock.
-    fn was_cut_short(&self, id: InstanceId) -> bool {
-        self.now < self.instances[id.index()].touched + M::ttl(&self.config)
     }
 
     fn still_believes(&self, id: InstanceId) -> bool {
@@ -402,7 +407,7 @@ impl<M: Subject> World<M> {
                 }
             }
             Told::Lost => {
-                if instance.trouble <= 1 && !instance.setbacks.iter().any(Fault::is_heavy) && self.is_belief_judged()
+                if instance.trouble <= 1 && self.is_belief_judged()
                 {
                     self.violated(Property::Stability, id, None, Facts::default());
                 }
@@ -437,20 +442,25 @@ impl<M: Subject> World<M> {
                 continue;
             }
             let mono = Instant::from_nanos(instance.clock.read(self.now));
-            let overdue = instance.caller.stage == Stage::Holding && mono > instance.lease_end + self.bounds.slack;
+            let overdue =
+                instance.caller.stage == Stage::Holding && mono > instance.lease_end + self.bounds.slack;
             let waits = matches!(instance.caller.stage, Stage::Waiting | Stage::Leaving);
             let since = instance.caller.asked.max(self.healed);
             if overdue {
                 self.violated(Property::LossNoticed, id, None, Facts::default());
             }
             if waits && self.healed != Time::MAX && self.now > since + self.bounds.progress {
-                self.violated(Property::Progress, id, None, Facts::default());
+                let mark = self.lock_mark(self.instances[index].resource);
+                let owner = mark.map(|mark| mark.by.instance).filter(|owner| *owner != id);
+                let immortal = mark.is_some_and(|mark| mark.expires.as_nanos() == u64::MAX);
+                self.violated(Property::Progress, id, owner, Facts { immortal, ..Facts::default() });
             }
         }
         for store in 0..self.stores.len() {
             let now = self.stores[store].now(self.now);
             for resource in 0..self.stores[store].shelves.len() {
-                if let Some(mark) = M::Store::lock(&mut self.stores[store].shelves[resource], now).copied() {
+                let mark = M::Store::lock(&mut self.stores[store].shelves[resource]).copied();
+                if let Some(mark) = mark.filter(|mark| mark.expires > now) {
                     self.judge_orphan(mark, None);
                 }
             }

@@ -60,6 +60,8 @@ pub struct Serving<'a> {
     pub now: StoreTime,
     /// True time.
     pub truth: Time,
+    /// How long the request was on its way.
+    pub age: Span,
     /// On whose behalf.
     pub by: Tag,
     /// Whether that acquisition is still wanted.
@@ -124,8 +126,8 @@ pub trait Simulated: Protocol {
     /// Whether the operation only reads, so that a replica could answer it.
     fn is_read(op: &Self::Op) -> bool;
 
-    /// The mark of the lock's entry, if it stands in the way of others.
-    fn lock(shelf: &mut Self::Shelf, now: StoreTime) -> Option<&mut Mark>;
+    /// The mark of the lock's entry, dead or alive.
+    fn lock(shelf: &mut Self::Shelf) -> Option<&mut Mark>;
 }
 
 /// A key of which the world knows whether it is the lock itself.
@@ -246,9 +248,8 @@ where
         matches!(op, Op::Get { .. } | Op::List { .. })
     }
 
-    fn lock(shelf: &mut Shelf<K, R>, now: StoreTime) -> Option<&mut Mark> {
-        let slot = shelf.0.iter_mut().find(|slot| slot.key.is_lock())?;
-        (slot.mark.expires > now).then_some(&mut slot.mark)
+    fn lock(shelf: &mut Shelf<K, R>) -> Option<&mut Mark> {
+        shelf.0.iter_mut().find(|slot| slot.key.is_lock()).map(|slot| &mut slot.mark)
     }
 }
 

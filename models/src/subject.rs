@@ -5,7 +5,7 @@ use std::fmt;
 use fencepost::machine::Machine;
 use fencepost::mutex::{Event, Mutex, Patience, Request};
 use fencepost::store::FencingToken;
-use fencepost::time::{Instant, Span};
+use fencepost::time::{Instant, Ppm, Span};
 use serde::{Deserialize, Serialize};
 
 use crate::store::Simulated;
@@ -53,8 +53,10 @@ pub enum Ask {
     LockFor(Span),
     /// To wait no longer.
     Cancel,
-    /// To unlock.
+    /// To unlock what it holds.
     Unlock,
+    /// To unlock once more than it locked, whatever it holds now.
+    UnlockAgain,
     /// To renew at once.
     Extend,
 }
@@ -99,6 +101,16 @@ pub trait Subject: Machine<Config: Serialize + for<'de> Deserialize<'de>, Store:
 
     /// After how long the lock of a dead holder is promised to be free.
     fn ttl(config: &Self::Config) -> Span;
+
+    /// By how much clocks may differ in speed for its promises to hold.
+    fn drift(_: &Self::Config) -> Ppm {
+        Ppm(200)
+    }
+
+    /// How much earlier than it should a store may let entries expire for its promises to hold.
+    fn margin(_: &Self::Config) -> Span {
+        Span::ZERO
+    }
 }
 
 impl Subject for Mutex {
@@ -108,7 +120,7 @@ impl Subject for Mutex {
             Ask::TryLock => Request::Lock(Patience::Once),
             Ask::LockFor(span) => Request::Lock(Patience::For(span)),
             Ask::Cancel => Request::Cancel,
-            Ask::Unlock => Request::Unlock,
+            Ask::Unlock | Ask::UnlockAgain => Request::Unlock,
             Ask::Extend => Request::Extend,
         })
     }
@@ -130,5 +142,13 @@ impl Subject for Mutex {
 
     fn ttl(config: &Self::Config) -> Span {
         config.entry_ttl()
+    }
+
+    fn drift(config: &Self::Config) -> Ppm {
+        config.config().lease.drift
+    }
+
+    fn margin(config: &Self::Config) -> Span {
+        config.config().lease.delay_bound.into()
     }
 }

@@ -41,7 +41,10 @@ pub(crate) mod maybe_instance {
 
     use crate::subject::InstanceId;
 
-    pub(crate) fn serialize<S: Serializer>(id: &Option<InstanceId>, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(
+        id: &Option<InstanceId>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
         match id {
             Some(id) => serializer.collect_str(id),
             None => serializer.serialize_none(),
@@ -181,11 +184,15 @@ pub enum Deed {
         who: InstanceId,
         nanos: i64,
     },
-    Cut {
+    CutToStore {
         #[serde(with = "instance")]
         who: InstanceId,
-        to_store: bool,
-        from_store: bool,
+        cut: bool,
+    },
+    CutFromStore {
+        #[serde(with = "instance")]
+        who: InstanceId,
+        cut: bool,
     },
     StorePause {
         store: u8,
@@ -261,7 +268,9 @@ pub struct Trace {
 #[non_exhaustive]
 pub enum TraceError {
     /// It is not a trace.
-    #[error("this is no fencepost trace: its first line must be an object with \"fencepost-trace\": {FORMAT} ({0})")]
+    #[error(
+        "this is no fencepost trace: its first line must be an object with \"fencepost-trace\": {FORMAT} ({0})"
+    )]
     NotATrace(String),
     /// It is of another format version.
     #[error("the trace has format version {found}; this program reads version {FORMAT}")]
@@ -324,7 +333,9 @@ impl Trace {
             }
             match parse_line(line).map_err(wrong)? {
                 Line::End { end } => ending = Some(end),
-                Line::Step(step) if step.t > LAST_MOMENT => return Err(wrong("its time is too large".to_owned())),
+                Line::Step(step) if step.t > LAST_MOMENT => {
+                    return Err(wrong("its time is too large".to_owned()));
+                }
                 Line::Step(step) => steps.push(step),
             }
         }
@@ -356,7 +367,8 @@ impl Trace {
         let wrong = |why: String| TraceError::Setup(why);
         let setup: Setup<C> =
             serde_json::from_value(self.header.setup.clone()).map_err(|error| wrong(error.to_string()))?;
-        let counts = [("instances", setup.instances), ("resources", setup.resources), ("stores", setup.stores.into())];
+        let counts =
+            [("instances", setup.instances), ("resources", setup.resources), ("stores", setup.stores.into())];
         for (field, count) in counts {
             if !(1..=MOST_INSTANCES).contains(&count) {
                 return Err(wrong(format!("{field} is {count}; it must be from 1 to {MOST_INSTANCES}")));
@@ -422,7 +434,8 @@ pub fn describe<M: Subject>(world: &World<M>, action: &Action) -> Deed {
         Action::Restart(who) => Deed::Restart { who },
         Action::SetRate(who, ppm) => Deed::Rate { who, ppm },
         Action::Jump(who, nanos) => Deed::Jump { who, nanos },
-        Action::Cut { instance: who, to_store, from_store } => Deed::Cut { who, to_store, from_store },
+        Action::CutToStore(who, cut) => Deed::CutToStore { who, cut },
+        Action::CutFromStore(who, cut) => Deed::CutFromStore { who, cut },
         Action::StorePause(StoreId(store)) => Deed::StorePause { store },
         Action::StoreResume(StoreId(store)) => Deed::StoreResume { store },
         Action::StoreRestart(StoreId(store)) => Deed::StoreRestart { store },
@@ -458,7 +471,8 @@ pub fn resolve<M: Subject>(world: &World<M>, deed: &Deed) -> Option<Action> {
         Deed::Restart { who } => Action::Restart(who),
         Deed::Rate { who, ppm } => Action::SetRate(who, ppm),
         Deed::Jump { who, nanos } => Action::Jump(who, nanos),
-        Deed::Cut { who, to_store, from_store } => Action::Cut { instance: who, to_store, from_store },
+        Deed::CutToStore { who, cut } => Action::CutToStore(who, cut),
+        Deed::CutFromStore { who, cut } => Action::CutFromStore(who, cut),
         Deed::StorePause { store } => Action::StorePause(StoreId(store)),
         Deed::StoreResume { store } => Action::StoreResume(StoreId(store)),
         Deed::StoreRestart { store } => Action::StoreRestart(StoreId(store)),

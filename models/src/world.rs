@@ -16,7 +16,7 @@ use crate::clock::{Clock, Rate, Time};
 use crate::digest::Digest;
 use crate::fault::{Fault, FaultSet, Ledger};
 use crate::property::{Fate, Fence, PropertySet, Verdict};
-use crate::store::{Grain, Serving, SimStore, Simulated, Tag, Touch};
+use crate::store::{Grain, Mark, Serving, SimStore, Simulated, Tag, Touch};
 use crate::subject::{Ask, InstanceId, Subject, Told};
 
 /// How long things may take where nothing is wrong.
@@ -108,15 +108,10 @@ pub enum Action {
     SetRate(InstanceId, Rate),
     /// An instance's wall clock jumps by so many nanoseconds.
     Jump(InstanceId, i64),
-    /// The link between an instance and the stores: whether requests and replies are cut.
-    Cut {
-        /// Whose link.
-        instance: InstanceId,
-        /// Its requests do not arrive.
-        to_store: bool,
-        /// The replies do not arrive.
-        from_store: bool,
-    },
+    /// Whether an instance's requests fail to reach the stores.
+    CutToStore(InstanceId, bool),
+    /// Whether the stores' replies fail to reach an instance.
+    CutFromStore(InstanceId, bool),
     /// A store stands still.
     StorePause(StoreId),
     /// It goes on.
@@ -160,6 +155,9 @@ pub enum Refusal {
     /// The deadline has not come.
     #[error("no deadline has come")]
     Early,
+    /// Nothing goes wrong any more.
+    #[error("everything was healed before: nothing may go wrong any more")]
+    Healed,
     /// The algorithm knows no such request.
     #[error("the algorithm has no such request")]
     Request,
@@ -220,6 +218,8 @@ pub struct Flight<M: Machine> {
     /// Whether it is the second copy of a request.
     pub is_copy: bool,
     sent_mono: Instant,
+    /// The trouble its instance was in when it was sent.
+    trouble: u32,
     awaited: bool,
     /// The store refused it for an entry of the same acquisition.
     refused_by_itself: bool,
@@ -236,6 +236,11 @@ impl<M: Machine> Flight<M> {
             Leg::Hint(_) => LegKind::Hint,
             Leg::Write(_) => LegKind::Write,
         }
+    }
+
+    /// What has happened to it.
+    pub fn faults(&self) -> FaultSet {
+        self.faults
     }
 
     /// Whether its instance still waits for the answer.
@@ -309,8 +314,10 @@ pub struct Instance<M: Machine> {
     /// When its entry was written or renewed last.
     pub(crate) touched: Time,
     pub(crate) fate: Fate,
-    /// What hit it since its last clean renewal, and how many times something did.
+    /// What hit it since it was granted the lock or last renewed cleanly.
+
     pub(crate) setbacks: FaultSet,
+    /// How many requests that may have cost since it asked or last renewed cleanly; two stands for any number.
     pub(crate) trouble: u32,
     /// How much of that there was when it was last refused by its own entry.
     pub(crate) trouble_at_notice: u32,
@@ -367,7 +374,7 @@ impl<M: Machine> Instance<M> {
 
     fn hit(&mut self, fault: Fault) {
         self.setbacks.add(fault);
-        self.trouble += 1;
+        self.trouble += if fault.is_heavy() { 2 } else { 1 };
     }
 }
 
@@ -388,6 +395,7 @@ pub struct World<M: Subject> {
     effects: Effects<M>,
     fresh: Vec<FlightId>,
     told: Vec<(InstanceId, Told)>,
+    touched: Option<(Tag, Touch, bool)>,
     pub(crate) believers: Vec<Vec<InstanceId>>,
     pub(crate) fences: Vec<Fence>,
     pub(crate) healed: Time,
@@ -418,6 +426,7 @@ impl<M: Subject> World<M> {
             effects: Effects::new(),
             fresh: Vec::new(),
             told: Vec::new(),
+            touched: None,
             believers: Vec::new(),
             fences: Vec::new(),
             healed: Time::MAX,
@@ -517,6 +526,17 @@ impl<M: Subject> World<M> {
         &self.told
     }
 
+    /// What the last action did to an entry, on whose behalf, and whether it was the lock's.
+    pub fn touched(&self) -> Option<(Tag, Touch, bool)> {
+        self.touched
+    }
+
+    /// The entry of a lock in the first store, dead or alive, if it has one.
+    pub fn lock_mark(&self, resource: u32) -> Option<Mark> {
+        let mut shelf = self.stores.first()?.shelves.get(resource as usize)?.clone();
+        M::Store::lock(&mut shelf).copied()
+    }
+
     /// When `id` wants to be woken, in true time.
     #[inline]
     pub fn wake_at(&self, id: InstanceId) -> Option<Time> {
@@ -558,6 +578,7 @@ impl<M: Subject> World<M> {
         self.now = at;
         self.fresh.clear();
         self.told.clear();
+        self.touched = None;
         let (kind, who) = code(&action);
         self.digest.word(at.as_nanos());
         self.digest.word(kind.rotate_left(32) ^ u64::from(who));
@@ -585,7 +606,18 @@ impl<M: Subject> World<M> {
                 self.instances[id.index()].clock.jump(nanos);
                 self.note(id, Fault::WallJump);
             }
-            Action::Cut { instance, to_store, from_store } => self.cut(instance, to_store, from_store),
+            Action::CutToStore(id, cut) => {
+                if cut {
+                    self.ledger.fire(Fault::CutToStore);
+                }
+                self.instances[id.index()].to_store_cut = cut;
+            }
+            Action::CutFromStore(id, cut) => {
+                if cut {
+                    self.ledger.fire(Fault::CutFromStore);
+                }
+                self.instances[id.index()].from_store_cut = cut;
+            }
             Action::Heal => self.healed = at,
             Action::End => self.judge_end(),
             Action::StorePause(_)
@@ -636,19 +668,25 @@ impl<M: Subject> World<M> {
                 caller.asked = now;
                 caller.deadline = match ask {
                     Ask::LockFor(span) => Instant::from_nanos(instance.clock.read(now)) + span,
-                    Ask::Lock | Ask::TryLock | Ask::Cancel | Ask::Unlock | Ask::Extend => Instant::MAX,
+                    Ask::Lock | Ask::TryLock | Ask::Cancel | Ask::Unlock | Ask::UnlockAgain | Ask::Extend => {
+                        Instant::MAX
+                    }
                 };
                 (instance.setbacks, instance.trouble) = (FaultSet::NONE, 0);
             }
-            Ask::Unlock if caller.stage == Stage::Holding => {
-                self.write(id);
-                self.instances[id.index()].caller.stage = Stage::Leaving;
-                self.instances[id.index()].caller.asked = now;
+            Ask::Unlock | Ask::UnlockAgain if caller.stage == Stage::Holding => {
+                let last_write = caller.token.map(|token| (token.0, caller.acquisition));
+                (caller.stage, caller.asked) = (Stage::Leaving, now);
+                if let Some((token, acquisition)) = last_write.filter(|_| self.believes(id)) {
+                    self.judge_write(id, token, acquisition);
+                }
                 self.abandon(id);
             }
-            Ask::Unlock => self.note(id, Fault::UnlockTwice),
             Ask::Cancel => self.note(id, Fault::Cancel),
-            Ask::Lock | Ask::TryLock | Ask::LockFor(_) | Ask::Extend => {}
+            Ask::Lock | Ask::TryLock | Ask::LockFor(_) | Ask::Unlock | Ask::UnlockAgain | Ask::Extend => {}
+        }
+        if ask == Ask::UnlockAgain {
+            self.note(id, Fault::UnlockTwice);
         }
         if let Some(request) = M::request(ask) {
             self.step(id, Input::Request(request), draw);
@@ -665,6 +703,7 @@ impl<M: Subject> World<M> {
                 instance.caller.stage = Stage::Holding;
                 instance.caller.token = token;
                 instance.lease_end = mono + ttl;
+                instance.setbacks = FaultSet::NONE;
                 if let Some(token) = token {
                     let acquisition = instance.caller.acquisition;
                     self.judge_write(id, token.0, acquisition);
@@ -685,8 +724,7 @@ impl<M: Subject> World<M> {
         let instance = &self.instances[id.index()];
         let tag = Tag { instance: id, acquisition: instance.caller.acquisition };
         for store in &mut self.stores {
-            let now = store.now(self.now);
-            if let Some(mark) = M::Store::lock(&mut store.shelves[instance.resource as usize], now)
+            if let Some(mark) = M::Store::lock(&mut store.shelves[instance.resource as usize])
                 && mark.by == tag
             {
                 mark.abandoned = mark.abandoned.min(self.now);
@@ -740,6 +778,7 @@ impl<M: Subject> World<M> {
             stalled: false,
             is_copy: false,
             sent_mono,
+            trouble: self.instances[id.index()].trouble,
             awaited: call.is_some(),
             refused_by_itself: false,
             faults: FaultSet::NONE,
@@ -830,6 +869,7 @@ impl<M: Subject> World<M> {
                 let mut serving = Serving {
                     now: at,
                     truth: self.now,
+                    age: self.now.since(flight.sent),
                     by: tag,
                     wanted,
                     grain: store.grain,
@@ -869,8 +909,9 @@ impl<M: Subject> World<M> {
             self.instances[instance.index()].hit(fault);
         }
         if let Some((touch, to_lock)) = touched {
+            self.touched = Some((tag, touch, to_lock));
             if to_lock {
-                self.note_touch(id, touch);
+                self.note_touch(id, touch, how);
             }
             self.judge_touch(id, touch, to_lock);
         }
@@ -880,14 +921,16 @@ impl<M: Subject> World<M> {
     }
 
     /// Keeps what the monitors need to know about an entry's owner.
-    fn note_touch(&mut self, id: FlightId, touch: Touch) {
+    fn note_touch(&mut self, id: FlightId, touch: Touch, how: Service) {
         let Some(flight) = self.flights[id.0 as usize].as_mut() else { return };
         match touch {
             Touch::Wrote(_) => self.instances[flight.instance.index()].touched = self.now,
             Touch::Renewed(mark) if mark.by == flight.tag => {
                 self.instances[flight.instance.index()].touched = self.now;
             }
-            Touch::Refused(mark) => flight.refused_by_itself = mark.by == flight.tag,
+            Touch::Refused(mark) => {
+                flight.refused_by_itself = mark.by == flight.tag && how == Service::Done;
+            }
             Touch::Renewed(_) | Touch::Deleted(_) | Touch::None => {}
         }
     }
@@ -931,21 +974,25 @@ impl<M: Subject> World<M> {
         if flight.refused_by_itself {
             instance.trouble_at_notice = instance.trouble;
             let store = &mut self.stores[flight.store.0 as usize];
-            let store_now = store.now(now);
-            if let Some(mark) = M::Store::lock(&mut store.shelves[instance.resource as usize], store_now)
+            if let Some(mark) = M::Store::lock(&mut store.shelves[instance.resource as usize])
                 && mark.by == flight.tag
             {
                 mark.noticed = mark.noticed.min(now);
             }
         }
-        let was_holding = instance.caller.stage == Stage::Holding;
-        if was_holding && instance.touched >= flight.sent && flight.faults.is_empty() {
-            // A renewal was applied since it was sent, and its answer came through.
-            let lease_end = flight.sent_mono + M::ttl(&self.config);
-            instance.lease_end = lease_end;
-            (instance.setbacks, instance.trouble) = (FaultSet::NONE, 0);
+        // Was the lease prolonged after this was sent?
+        let prolonged = instance.caller.stage == Stage::Holding && instance.touched >= flight.sent;
+        if prolonged {
+            instance.lease_end = instance.lease_end.max(flight.sent_mono + M::ttl(&self.config));
         }
         self.step(flight.instance, Input::Reply { call, answer, at }, draw);
+        if prolonged && flight.faults.is_empty() {
+            let instance = &mut self.instances[flight.instance.index()];
+            instance.trouble = instance.trouble.saturating_sub(flight.trouble);
+            if instance.trouble == 0 {
+                instance.setbacks = FaultSet::NONE;
+            }
+        }
     }
 
     fn give_up(&mut self, id: FlightId, draw: Draw) {
@@ -1077,17 +1124,6 @@ impl<M: Subject> World<M> {
         (instance.to_store_cut, instance.from_store_cut) = (false, false);
     }
 
-    fn cut(&mut self, id: InstanceId, to_store: bool, from_store: bool) {
-        let instance = &mut self.instances[id.index()];
-        if to_store && !instance.to_store_cut {
-            self.ledger.fire(Fault::CutToStore);
-        }
-        if from_store && !instance.from_store_cut {
-            self.ledger.fire(Fault::CutFromStore);
-        }
-        (instance.to_store_cut, instance.from_store_cut) = (to_store, from_store);
-    }
-
     fn act_on_store(&mut self, action: Action) {
         let Some(id) = store_of(&action) else { return };
         let now = self.now;
@@ -1140,7 +1176,8 @@ impl<M: Subject> World<M> {
     fn lose_all(&mut self, store: StoreId) {
         for index in 0..self.flights.len() {
             let id = FlightId(index as u32);
-            let concerned = self.flight(id).is_some_and(|flight| flight.store == store && flight.call.is_some());
+            let concerned =
+                self.flight(id).is_some_and(|flight| flight.store == store && flight.call.is_some());
             if concerned {
                 self.lose_to(id, Fault::StoreRestart);
             }
@@ -1160,7 +1197,7 @@ impl<M: Subject> World<M> {
             Action::Ask(id, ask) => {
                 M::request(ask).ok_or(Refusal::Request)?;
                 let instance = instance(id)?;
-                instance.state == State::Up && (!ask.wants() || instance.caller.stage == Stage::Idle)
+                instance.state == State::Up && may_ask(instance.caller.stage, ask)
             }
             Action::Write(id) | Action::Forget(id) => instance(id)?.state == State::Up,
             Action::Wake(id) => {
@@ -1198,7 +1235,8 @@ impl<M: Subject> World<M> {
             Action::Restart(id) => instance(id)?.state == State::Down,
             Action::SetRate(id, rate) => instance(id)?.state != State::Paused && rate.is_running(),
             Action::Jump(id, _) => instance(id).is_ok(),
-            Action::Cut { instance: id, .. } => instance(id).is_ok(),
+            Action::CutToStore(id, cut) => instance(id)?.to_store_cut != cut,
+            Action::CutFromStore(id, cut) => instance(id)?.from_store_cut != cut,
             Action::StorePause(id) => !store(id)?.paused,
             Action::StoreResume(id) => store(id)?.paused,
             Action::StoreRate(id, rate) => store(id).is_ok() && rate.is_running(),
@@ -1213,6 +1251,9 @@ impl<M: Subject> World<M> {
         if at < self.now {
             return Err(Refusal::Past);
         }
+        if self.healed != Time::MAX && is_fault(action) {
+            return Err(Refusal::Healed);
+        }
         if allowed { Ok(()) } else { Err(Refusal::State) }
     }
 
@@ -1226,9 +1267,10 @@ impl<M: Subject> World<M> {
         let arrivals = self.flights().filter_map(|(id, flight)| self.arrival(id, flight));
         wakes
             .chain(arrivals)
+            // What was due before the last action, and became known by it, could only happen after it.
+            .map(|(due, action)| (due.max(self.now), action))
             .filter(|(due, _)| *due < at)
             .min_by_key(|(due, action)| (*due, order(action)))
-            .map(|(due, action)| (due.max(self.now), action))
     }
 
     /// When a message must have arrived, and how it does.
@@ -1268,6 +1310,52 @@ fn order(action: &Action) -> (u8, u32) {
     }
 }
 
+/// Whether a caller in this stage would ask that.
+fn may_ask(stage: Stage, ask: Ask) -> bool {
+    match ask {
+        Ask::Lock | Ask::TryLock | Ask::LockFor(_) => stage == Stage::Idle,
+        // A cancellation may cross the grant.
+        Ask::Cancel => matches!(stage, Stage::Waiting | Stage::Holding),
+        Ask::Unlock | Ask::Extend => stage == Stage::Holding,
+        Ask::UnlockAgain => true,
+    }
+}
+
+/// Whether an action makes something go wrong.
+fn is_fault(action: &Action) -> bool {
+    match *action {
+        Action::Forget(_)
+        | Action::Lose(_)
+        | Action::Duplicate(_)
+        | Action::Stall(_)
+        | Action::Pause(_)
+        | Action::Suspend(_)
+        | Action::Crash(_)
+        | Action::SetRate(..)
+        | Action::Jump(..)
+        | Action::StorePause(_)
+        | Action::StoreRestart(_)
+        | Action::StoreRate(..)
+        | Action::Lag(_)
+        | Action::FailOver(_)
+        | Action::WipeCounter(_) => true,
+        Action::CutToStore(_, cut) | Action::CutFromStore(_, cut) => cut,
+        Action::Serve(_, how) => how != Service::Done,
+        Action::SetGrain(_, grain) => grain != Grain::default(),
+        Action::Ask(_, ask) => ask == Ask::UnlockAgain,
+        Action::Write(_)
+        | Action::Wake(_)
+        | Action::Deliver(_)
+        | Action::GiveUp(_)
+        | Action::Resume(_)
+        | Action::Restart(_)
+        | Action::StoreResume(_)
+        | Action::CatchUp(_)
+        | Action::Heal
+        | Action::End => false,
+    }
+}
+
 fn store_of(action: &Action) -> Option<StoreId> {
     match *action {
         Action::StorePause(id)
@@ -1304,9 +1392,8 @@ fn code(action: &Action) -> (u64, u32) {
         Action::Restart(id) => (18, id.0),
         Action::SetRate(id, rate) => (19 ^ (rate.0 as u64) << 8, id.0),
         Action::Jump(id, nanos) => (20 ^ (nanos as u64) << 8, id.0),
-        Action::Cut { instance, to_store, from_store } => {
-            (21 ^ u64::from(to_store) << 8 ^ u64::from(from_store) << 9, instance.0)
-        }
+        Action::CutToStore(id, cut) => (21 ^ u64::from(cut) << 8, id.0),
+        Action::CutFromStore(id, cut) => (33 ^ u64::from(cut) << 8, id.0),
         Action::StorePause(id) => (22, u32::from(id.0)),
         Action::StoreResume(id) => (23, u32::from(id.0)),
         Action::StoreRestart(id) => (24, u32::from(id.0)),
@@ -1331,6 +1418,7 @@ fn ask_code(ask: Ask) -> u64 {
         Ask::Cancel => 4,
         Ask::Unlock => 5,
         Ask::Extend => 6,
+        Ask::UnlockAgain => 7,
     }
 }
 

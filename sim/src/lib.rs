@@ -1,1 +1,32 @@
-//! x
+//! A laboratory for coordination algorithms: register a machine, and hunt, replay and shrink its failures.
+//!
+//! | item | is for |
+//! |---|---|
+//! | [`Registration`] | an algorithm: its machine, its configurations, what it promises, what is known to be wrong |
+//! | [`hunt()`] | running many seeds, also from a test: `hunt(&algorithm).seeds(1_000).run().expect_clean()` |
+//! | [`Lab`] | the whole command line (`list`, `hunt`, `replay`, `shrink`) over your algorithms |
+//! | [`algorithms()`] | ours, and the originals |
+
+mod algorithm;
+mod algorithms;
+mod cli;
+mod hunt;
+mod queue;
+pub mod report;
+mod scenario;
+mod scheduler;
+mod shrink;
+mod story;
+
+pub use algorithm::{Algorithm, Card, Defect, Dice, Registration, Replayed, Runner};
+pub use algorithms::{ablated, algorithms, lab};
+pub use cli::Lab;
+pub use fencepost_models::fault::{Fault, FaultSet};
+pub use fencepost_models::property::{Property, Violation};
+pub use fencepost_models::subject::{Ask, Subject, Told};
+pub use fencepost_models::trace::{Shows, Trace};
+pub use hunt::{Find, Group, Hunt, Report, Watch, hunt};
+pub use scenario::{Faults, Shape, Workload};
+pub use scheduler::Outcome;
+pub use shrink::Shrunk;
+pub use story::{Line, Look, Story, clock};

@@ -1,0 +1,250 @@
+//! How an algorithm is registered, and what the laboratory can then do with it.
+
+use fencepost_models::fault::FaultSet;
+use fencepost_models::property::{Property, PropertySet, Violation};
+use fencepost_models::subject::Subject;
+use fencepost_models::trace::{self, Divergence, FORMAT, Header, Shows, Step, Trace, TraceError, ending};
+use fencepost_models::world::{Setup, World};
+use rand_chacha::ChaCha8Rng;
+
+use crate::scenario::{Scenario, Shape};
+use crate::scheduler::{Outcome, Simulator};
+use crate::shrink::{Shrunk, shrink};
+use crate::story::{Story, Teller};
+
+/// The randomness from which a seed's configuration is drawn.
+pub type Dice = ChaCha8Rng;
+
+/// A flaw that an algorithm is known to have.
+#[derive(Clone, Copy, Debug)]
+pub struct Defect {
+    /// Its label: `M1`.
+    pub label: &'static str,
+    /// What is wrong, in one sentence.
+    pub sentence: &'static str,
+    /// The properties that it breaks; the story is told by the first.
+    pub breaks: &'static [Property],
+    /// Whether a violation of one of them comes from it.
+    pub recognise: fn(&Violation) -> bool,
+}
+
+/// What is said about an algorithm.
+#[derive(Clone, Debug)]
+pub struct Card {
+    /// The name on the command line.
+    pub name: String,
+    /// One line.
+    pub about: String,
+    /// Counts up whenever its traces of before would no longer be the same.
+    pub revision: u32,
+    /// What it promises.
+    pub promises: PropertySet,
+    /// What is known to be wrong with it.
+    pub defects: Vec<Defect>,
+}
+
+impl Card {
+    /// The label of the known defect that a violation comes from.
+    pub fn label(&self, violation: &Violation) -> Option<&'static str> {
+        self.defects
+            .iter()
+            .find(|defect| defect.breaks.contains(&violation.property) && (defect.recognise)(violation))
+            .map(|defect| defect.label)
+    }
+
+    /// Whether `violation` is what `shows` says.
+    pub fn is_shown(&self, shows: &Shows, violation: &Violation) -> bool {
+        violation.property == shows.property && self.label(violation) == shows.defect.as_deref()
+    }
+}
+
+/// An algorithm with all that the laboratory has to know of it.
+pub struct Registration<M: Subject> {
+    card: Card,
+    faults: FaultSet,
+    configure: Box<dyn Fn(&mut Dice) -> M::Config + Send + Sync>,
+}
+
+impl<M: Subject> Registration<M> {
+    /// Registers an algorithm under a name, with a line about it and a configuration for each seed. It promises
+    /// every property and meets every fault of a storm, until more is said.
+    pub fn new(
+        name: &str,
+        about: &str,
+        configure: impl Fn(&mut Dice) -> M::Config + Send + Sync + 'static,
+    ) -> Registration<M> {
+        let card = Card {
+            name: name.to_owned(),
+            about: about.to_owned(),
+            revision: 1,
+            promises: PropertySet::all(),
+            defects: Vec::new(),
+        };
+        Registration { card, faults: FaultSet::storm(), configure: Box::new(configure) }
+    }
+
+    /// It promises these properties and no others.
+    pub fn promises(mut self, properties: &[Property]) -> Self {
+        self.card.promises = PropertySet::of(properties);
+        self
+    }
+
+    /// Its store and network know these faults and no others.
+    pub fn meets(mut self, faults: FaultSet) -> Self {
+        self.faults = faults;
+        self
+    }
+
+    /// It has these flaws.
+    pub fn known_defects(mut self, defects: &[Defect]) -> Self {
+        self.card.defects = defects.to_vec();
+        self
+    }
+
+    /// The version of the algorithm.
+    pub fn revision(mut self, revision: u32) -> Self {
+        self.card.revision = revision;
+        self
+    }
+
+    fn scenario(&self, seed: u64, shape: &Shape) -> Scenario<M::Config> {
+        Scenario::of_seed::<M>(seed, shape, self.faults, &self.configure)
+    }
+
+    /// The properties that are judged when a trace is applied.
+    fn judged(&self, shows: Option<&Shows>) -> PropertySet {
+        let shown = shows.map_or(PropertySet::default(), |shows| PropertySet::of(&[shows.property]));
+        self.card.promises.or(shown)
+    }
+
+    fn trace(&self, world: &World<M>, setup: &Setup<M::Config>, steps: Vec<Step>, seed: Option<u64>) -> Trace {
+        let header = Header {
+            format: FORMAT,
+            algorithm: self.card.name.clone(),
+            revision: self.card.revision,
+            seed,
+            shows: None,
+            setup: serde_json::to_value(setup).unwrap_or_default(),
+        };
+        Trace { header, steps, ending: ending(world) }
+    }
+}
+
+/// Runs seeds one after the other.
+pub trait Runner {
+    /// Runs one seed.
+    fn run(&mut self, seed: u64) -> Outcome;
+}
+
+struct Seeds<'a, M: Subject> {
+    registration: &'a Registration<M>,
+    shape: Shape,
+    simulator: Option<Simulator<M>>,
+}
+
+impl<M: Subject> Runner for Seeds<'_, M> {
+    fn run(&mut self, seed: u64) -> Outcome {
+        let scenario = self.registration.scenario(seed, &self.shape);
+        let promises = self.registration.card.promises;
+        let simulator =
+            self.simulator.get_or_insert_with(|| Simulator::new(seed, scenario.clone(), promises));
+        simulator.run(seed, scenario, false)
+    }
+}
+
+/// What a trace came to when it was applied again.
+#[derive(Debug)]
+pub struct Replayed {
+    /// What happened.
+    pub story: Story,
+    /// The hash, the violations and the ledger.
+    pub outcome: Outcome,
+    /// Where it parted ways with the trace.
+    pub divergence: Option<Divergence>,
+}
+
+/// A registered algorithm of any type.
+pub trait Algorithm: Send + Sync {
+    /// What is said about it.
+    fn card(&self) -> &Card;
+
+    /// A runner for one thread.
+    fn runner(&self, shape: &Shape) -> Box<dyn Runner + '_>;
+
+    /// The whole trace of a seed.
+    fn record(&self, shape: &Shape, seed: u64) -> Trace;
+
+    /// Applies a trace again.
+    ///
+    /// # Errors
+    ///
+    /// [`TraceError`], if it is no trace of this algorithm. A trace of another version is applied: it diverges or
+    /// it does not.
+    fn replay(&self, trace: &Trace) -> Result<Replayed, TraceError>;
+
+    /// Makes a trace as small as it gets while it still shows the same.
+    ///
+    /// # Errors
+    ///
+    /// As [`Algorithm::replay`].
+    fn shrink(&self, trace: &Trace, shows: &Shows, tick: &dyn Fn(usize)) -> Result<Option<Shrunk>, TraceError>;
+}
+
+impl<M: Subject> Algorithm for Registration<M>
+where
+    M::Config: Send + Sync,
+{
+    fn card(&self) -> &Card {
+        &self.card
+    }
+
+    fn runner(&self, shape: &Shape) -> Box<dyn Runner + '_> {
+        Box::new(Seeds { registration: self, shape: *shape, simulator: None })
+    }
+
+    fn record(&self, shape: &Shape, seed: u64) -> Trace {
+        let scenario = self.scenario(seed, shape);
+        let mut simulator = Simulator::<M>::new(seed, scenario.clone(), self.card.promises);
+        simulator.run(seed, scenario.clone(), true);
+        let steps = simulator.take_steps();
+        self.trace(simulator.world(), &scenario.setup, steps, Some(seed))
+    }
+
+    fn replay(&self, trace: &Trace) -> Result<Replayed, TraceError> {
+        let setup: Setup<M::Config> = trace.setup()?;
+        let mut world = World::<M>::new(&setup, self.judged(trace.header.shows.as_ref()));
+        let mut teller = Teller::new(&world);
+        let divergence =
+            trace::replay(&mut world, &trace.steps, |world, index, action| teller.hear(world, index, action)).err();
+        let (found, said) = (trace::hash_name(world.hash()), trace.ending.hash.clone());
+        let divergence =
+            divergence.or_else(|| (found != said).then(|| Divergence::Hash { found, said }));
+        let outcome = Outcome {
+            events: world.applied(),
+            length: world.now().since(Default::default()),
+            hash: world.hash(),
+            acquisitions: 0,
+            violations: world.verdict().violations().to_vec(),
+            ledger: world.ledger().clone(),
+        };
+        Ok(Replayed { story: teller.finish(&outcome.violations), outcome, divergence })
+    }
+
+    fn shrink(&self, trace: &Trace, shows: &Shows, tick: &dyn Fn(usize)) -> Result<Option<Shrunk>, TraceError> {
+        let setup: Setup<M::Config> = trace.setup()?;
+        let target = |violation: &Violation| self.card.is_shown(shows, violation);
+        let Some((setup, steps, tries)) =
+            shrink::<M>(setup, trace.steps.clone(), self.judged(Some(shows)), target, tick)
+        else {
+            return Ok(None);
+        };
+        // Once more, strictly: what is written down is what was seen.
+        let mut world = World::<M>::new(&setup, self.judged(Some(shows)));
+        if trace::replay(&mut world, &steps, |_, _, _| {}).is_err() {
+            return Ok(None);
+        }
+        let mut smaller = self.trace(&world, &setup, steps, trace.header.seed);
+        smaller.header.shows = Some(shows.clone());
+        Ok(Some(Shrunk { from: trace.steps.len(), trace: smaller, tries }))
+    }
+}

@@ -1,0 +1,301 @@
+//! The list of registrations behind `fencelab`: our algorithms, each of them without one of its protections, and
+//! the originals.
+
+use std::time::Duration;
+
+use fencepost::lease::{LeaseConfig, Protection};
+use fencepost::mutex::{Fairness, Mutex, MutexConfig, MutexTerms};
+use fencepost::time::{Ppm, Span};
+use fencepost_models::fault::{Fault, FaultSet};
+use fencepost_models::property::{Fate, Property, Violation};
+use fencepost_models::upstream::calls_mutex::{CallsConfig, CallsMutex};
+use fencepost_models::upstream::plugin_api_mutex::{PluginApiConfig, PluginApiMutex};
+
+use crate::algorithm::{Algorithm, Defect, Dice, Registration};
+use crate::cli::Lab;
+use crate::scenario::pick;
+
+/// The laboratory of `fencelab`.
+pub fn lab() -> Lab {
+    let ours = Lab::new().with(mutex("mutex", Fairness::Unordered)).with(mutex("mutex-fifo", Fairness::Fifo));
+    let ablations = ABLATIONS.iter().fold(ours, |lab, ablation| lab.with(ablated(ablation.protection)));
+    ablations.with(plugin_api_mutex()).with(calls_mutex())
+}
+
+/// Every algorithm of `fencelab`.
+pub fn algorithms() -> Vec<Box<dyn Algorithm>> {
+    let mut all: Vec<Box<dyn Algorithm>> = vec![
+        Box::new(mutex("mutex", Fairness::Unordered)),
+        Box::new(mutex("mutex-fifo", Fairness::Fifo)),
+        Box::new(plugin_api_mutex()),
+        Box::new(calls_mutex()),
+    ];
+    all.extend(ABLATIONS.iter().map(|ablation| Box::new(ablated(ablation.protection)) as Box<dyn Algorithm>));
+    all
+}
+
+fn mutex(name: &str, fairness: Fairness) -> Registration<Mutex> {
+    let about = match fairness {
+        Fairness::Unordered => "the lease mutex",
+        Fairness::Fifo => "the lease mutex, first come first served",
+    };
+    Registration::new(name, about, move |dice| mutex_terms(dice, fairness, None))
+}
+
+/// A configuration with room for one slow renewal, so that stability may be asked for.
+fn mutex_terms(dice: &mut Dice, fairness: Fairness, ablated: Option<Protection>) -> MutexTerms {
+    let ttl = Duration::from_millis(pick(dice, &[2_500, 4_990, 15_000]));
+    let config = MutexConfig {
+        lease: LeaseConfig {
+            ttl,
+            refresh_interval: ttl / pick(dice, &[4, 5, 8]),
+            jitter: Ppm::percent(pick(dice, &[0, 10, 25])),
+            renew_timeout: ttl / pick(dice, &[5, 8]),
+            drift: Ppm(pick(dice, &[200, 10_000, 50_000])),
+            delay_bound: Duration::from_millis(pick(dice, &[1, 20, 50])),
+            ablated,
+        },
+        poll_interval: Duration::from_millis(pick(dice, &[50, 250, 1_000])),
+        fairness,
+        lock_delay: Duration::from_millis(pick(dice, &[0, 0, 1_000])),
+        metrics_group: None,
+    };
+    config.terms().expect("every combination of these leaves room for a failed renewal")
+}
+
+/// A protection, and what breaks without it.
+struct Ablation {
+    protection: Protection,
+    name: &'static str,
+    about: &'static str,
+    defect: Defect,
+}
+
+const fn ablation(
+    protection: Protection,
+    name: &'static str,
+    about: &'static str,
+    label: &'static str,
+    sentence: &'static str,
+    breaks: &'static [Property],
+) -> Ablation {
+    // Whatever it breaks, and it may break more than the property that tells its story, comes from what was taken away.
+    let defect = Defect { label, sentence, breaks, recognise: |_| true };
+    Ablation { protection, name, about, defect }
+}
+
+const ABLATIONS: [Ablation; 6] = [
+    ablation(
+        Protection::Identity,
+        "ablation/identity",
+        "the lease mutex with one record for everybody",
+        "identity",
+        "whoever finds a record takes it for its own, and holds beside its owner",
+        &[Property::BelievedExclusion, Property::FencedExclusion, Property::OwnerOnlyRelease, Property::OwnerOnlyRenewal],
+    ),
+    ablation(
+        Protection::CompareOnRelease,
+        "ablation/compare-on-release",
+        "the lease mutex with an unconditional delete",
+        "release",
+        "a late release deletes the entry of the next holder",
+        &[Property::OwnerOnlyRelease, Property::BelievedExclusion],
+    ),
+    ablation(
+        Protection::DeadlineFromSend,
+        "ablation/deadline-from-send",
+        "the lease mutex with a lease that counts from the reply",
+        "send-time",
+        "a slow reply lets the holder believe longer than the store does",
+        &[Property::BelievedExclusion, Property::LossNoticed],
+    ),
+    ablation(
+        Protection::RetryInsideTtl,
+        "ablation/retry-inside-ttl",
+        "the lease mutex that renews until the first failure",
+        "no-retry",
+        "one failed renewal costs the lock",
+        &[Property::Stability],
+    ),
+    ablation(
+        Protection::Reconciliation,
+        "ablation/reconciliation",
+        "the lease mutex that forgets a claim of unknown outcome",
+        "unreconciled",
+        "a claim whose answer was lost makes its owner wait for itself",
+        &[Property::Reconciliation],
+    ),
+    ablation(
+        Protection::DriftMargin,
+        "ablation/drift-margin",
+        "the lease mutex that trusts all clocks to run alike",
+        "drift",
+        "a slow clock lets the holder believe longer than the store does",
+        &[Property::BelievedExclusion],
+    ),
+];
+
+/// The mutex without one of its protections.
+pub fn ablated(protection: Protection) -> Registration<Mutex> {
+    let ablation = ABLATIONS.iter().find(|ablation| ablation.protection == protection);
+    let ablation = ablation.unwrap_or(&ABLATIONS[0]);
+    Registration::new(ablation.name, ablation.about, move |dice| {
+        mutex_terms(dice, Fairness::Unordered, Some(protection))
+    })
+    .known_defects(&[ablation.defect])
+}
+
+/// What can happen between a Mattermost server and its database: calls over a connection, so no duplicates.
+fn mattermost_faults() -> FaultSet {
+    FaultSet::of(&[
+        Fault::Crash,
+        Fault::Pause,
+        Fault::Suspend,
+        Fault::Drift,
+        Fault::WallJump,
+        Fault::RequestLost,
+        Fault::ReplyLost,
+        Fault::Delay,
+        Fault::CutToStore,
+        Fault::CutFromStore,
+        Fault::ErrorBefore,
+        Fault::ErrorAfter,
+        Fault::StorePause,
+        Fault::StoreRestart,
+        Fault::Cancel,
+        Fault::ForgetUnlock,
+    ])
+}
+
+const CLUSTER_PROMISES: [Property; 7] = [
+    Property::BelievedExclusion,
+    Property::NoTheft,
+    Property::OwnerOnlyRelease,
+    Property::OwnerOnlyRenewal,
+    Property::NoOrphan,
+    Property::Progress,
+    Property::Reconciliation,
+];
+
+fn plugin_api_mutex() -> Registration<PluginApiMutex> {
+    Registration::new("upstream/plugin-api-mutex", "Mattermost's plugin-api cluster mutex", |_| {
+        PluginApiConfig::default()
+    })
+    .promises(&CLUSTER_PROMISES)
+    .meets(mattermost_faults())
+    .known_defects(&[M1, M2, M3, M4, M10])
+}
+
+fn calls_mutex() -> Registration<CallsMutex> {
+    let mut faults = mattermost_faults();
+    faults.add(Fault::UnlockTwice);
+    let promises = [&CLUSTER_PROMISES[..], &[Property::Punctuality, Property::NoPanic]].concat();
+    Registration::new("upstream/calls-mutex", "Mattermost's Calls cluster mutex", |dice| pick(dice, &CALLS_CONFIGS))
+        .promises(&promises)
+        .meets(faults)
+        .known_defects(&[M1, M2, M3, M4, M6, M7, M8, M9, M10])
+}
+
+/// The defaults, what is used in production, and two configurations that its validation accepts.
+const CALLS_CONFIGS: [CallsConfig; 4] = [
+    calls_config(10_000, 5_000, 500),
+    CallsConfig::PRODUCTION,
+    calls_config(500, 250, 100),
+    calls_config(1_990, 990, 100),
+];
+
+const fn calls_config(ttl: u64, refresh: u64, poll: u64) -> CallsConfig {
+    CallsConfig {
+        ttl: Span::from_millis(ttl),
+        refresh_interval: Span::from_millis(refresh),
+        poll_interval: Span::from_millis(poll),
+    }
+}
+
+const ERRORS: [Fault; 3] = [Fault::ErrorBefore, Fault::ErrorAfter, Fault::StoreRestart];
+const STALLS: [Fault; 8] = [
+    Fault::Pause,
+    Fault::Suspend,
+    Fault::Delay,
+    Fault::RequestLost,
+    Fault::ReplyLost,
+    Fault::CutToStore,
+    Fault::CutFromStore,
+    Fault::StorePause,
+];
+const CLOCKS: [Fault; 2] = [Fault::WallJump, Fault::Drift];
+
+fn clocks_differ(violation: &Violation) -> bool {
+    violation.facts.culprit.or(violation.facts.other).has_any(&CLOCKS)
+}
+
+const M1: Defect = Defect {
+    label: "M1",
+    sentence: "one failed refresh ends refreshing for good; the key expires and another one enters",
+    breaks: &[Property::BelievedExclusion],
+    recognise: |violation| violation.facts.fate == Fate::Natural && violation.facts.culprit.has_any(&ERRORS),
+};
+
+const M2: Defect = Defect {
+    label: "M2",
+    sentence: "unlock deletes the key whoever's it is",
+    breaks: &[Property::OwnerOnlyRelease, Property::BelievedExclusion, Property::OwnerOnlyRenewal],
+    recognise: |violation| {
+        violation.property == Property::OwnerOnlyRelease || violation.facts.fate == Fate::Deleted
+    },
+};
+
+const M3: Defect = Defect {
+    label: "M3",
+    sentence: "a holder that was paused or slow refreshes its successor's key, and neither learns",
+    breaks: &[Property::OwnerOnlyRenewal, Property::BelievedExclusion],
+    recognise: |violation| violation.facts.fate == Fate::Natural && violation.facts.culprit.has_any(&STALLS),
+};
+
+const M4: Defect = Defect {
+    label: "M4",
+    sentence: "the inserter's own wall clock decides what has expired: a fast one steals, a slow one waits",
+    breaks: &[
+        Property::NoTheft,
+        Property::BelievedExclusion,
+        Property::NoOrphan,
+        Property::OwnerOnlyRenewal,
+        Property::Progress,
+    ],
+    recognise: |violation| violation.facts.fate == Fate::Overwritten || clocks_differ(violation),
+};
+
+const M6: Defect = Defect {
+    label: "M6",
+    sentence: "a TTL below one second is stored as none: the key of a dead owner never expires",
+    breaks: &[Property::NoOrphan, Property::Progress],
+    recognise: |violation| violation.facts.immortal,
+};
+
+const M7: Defect = Defect {
+    label: "M7",
+    sentence: "a TTL of 1.99 s is stored as 1 s: one slow refresh, and another one enters",
+    breaks: &[Property::BelievedExclusion, Property::OwnerOnlyRenewal],
+    recognise: |violation| violation.facts.cut_short && violation.facts.fate == Fate::Natural,
+};
+
+const M8: Defect = Defect {
+    label: "M8",
+    sentence: "a lock whose context has already ended succeeds",
+    breaks: &[Property::Punctuality],
+    recognise: |_| true,
+};
+
+const M9: Defect = Defect {
+    label: "M9",
+    sentence: "an extra unlock, which is tolerated, meets a lock that is still polling: the process panics",
+    breaks: &[Property::NoPanic],
+    recognise: |_| true,
+};
+
+const M10: Defect = Defect {
+    label: "M10",
+    sentence: "a claim whose answer was lost waits for its own key; after an outage waiters sleep minutes more",
+    breaks: &[Property::Reconciliation, Property::Progress],
+    recognise: |_| true,
+};

@@ -1,0 +1,525 @@
+//! The command line that every laboratory shares: [`Lab`] is a list of registrations and a `main`.
+
+use std::io::{IsTerminal, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use fencepost::time::Span;
+use fencepost_models::property::Property;
+use fencepost_models::trace::{Shows, Trace, hash_name};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+
+use crate::algorithm::{Algorithm, Replayed};
+use crate::hunt::{Find, Hunt, Report, Watch, hunt};
+use crate::report;
+use crate::scenario::{Faults, Shape};
+
+/// The laboratory: algorithms, and the commands that work on all of them.
+#[derive(Default)]
+pub struct Lab {
+    algorithms: Vec<Box<dyn Algorithm>>,
+    command: Option<String>,
+}
+
+const AFTER: &str = "Examples:\n  hunt upstream/plugin-api-mutex     finds, shrinks and shows real failures of the original\n  hunt mutex --seeds 200000          looks for a failure of ours\n  replay target/lab/plugin-api-mutex-M2.jsonl\n\nExit status: 0 nothing violated, 1 a violation found, 2 usage or input error.";
+
+/// Hunts, replays and shrinks failures of coordination algorithms, each from a seed.
+#[derive(Parser)]
+#[command(version, after_help = AFTER, arg_required_else_help = true)]
+struct Cli {
+    /// Print one JSON object instead of text.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Show the algorithms: what each promises, and the verdict that is expected.
+    List,
+    /// Run many seeds, and tell what they find: a story, the line that replays it, a shrunk trace.
+    Hunt(HuntArgs),
+    /// Apply a trace or a seed again: timeline, verdict, ledger of faults, hash.
+    Replay(ReplayArgs),
+    /// Make a trace as small as it gets while it still breaks the same property.
+    Shrink(ShrinkArgs),
+}
+
+#[derive(Args)]
+struct ShapeArgs {
+    /// How many instances share the lock.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=10_000), value_name = "N")]
+    instances: u32,
+    /// How many simulated hours the storm of each run lasts; before it heals and must make progress.
+    #[arg(long, default_value_t = 0.05, value_name = "H")]
+    hours: f64,
+    /// Which faults: storm (each seed switches each family on or off), calm (only harmless ones), none, or a list
+    /// of families such as pause,error-before.
+    #[arg(long, default_value = "storm", value_name = "FAULTS", value_parser = Faults::parse)]
+    faults: Faults,
+}
+
+#[derive(Args)]
+struct HuntArgs {
+    /// The algorithm, as `list` shows it.
+    algorithm: String,
+    /// How many seeds to run.
+    #[arg(long, default_value_t = 10_000, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    seeds: u64,
+    /// Run as many seeds as fit into this time instead: 30s, 5m, 1h.
+    #[arg(long = "for", value_name = "TIME", conflicts_with = "seeds", value_parser = duration)]
+    lasting: Option<Duration>,
+    /// The first seed.
+    #[arg(long, default_value_t = 1, value_name = "S")]
+    from_seed: u64,
+    #[command(flatten)]
+    shape: ShapeArgs,
+    /// On how many threads; all cores, if not said. What is found does not depend on it.
+    #[arg(long, value_name = "J", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    jobs: Option<u16>,
+    /// Where shrunk traces go.
+    #[arg(long, default_value = "target/lab", value_name = "DIR")]
+    out: PathBuf,
+    /// Show the ledger of faults: configured, fired, observed.
+    #[arg(long)]
+    ledger: bool,
+}
+
+#[derive(Args)]
+struct ReplayArgs {
+    /// A trace file, or an algorithm together with --seed.
+    #[arg(value_name = "TRACE|ALGORITHM")]
+    what: String,
+    /// The seed to run, for an algorithm.
+    #[arg(long, value_name = "S")]
+    seed: Option<u64>,
+    #[command(flatten)]
+    shape: ShapeArgs,
+    /// Show every event, not only those around the deciding one.
+    #[arg(long)]
+    all: bool,
+    /// Write the whole trace of the seed to this file.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+#[derive(Args)]
+struct ShrinkArgs {
+    /// The trace file.
+    trace: PathBuf,
+    /// Which property to keep broken; the one the trace was made to show, or its first violation, if not said.
+    #[arg(long, value_name = "PROPERTY", value_parser = property)]
+    property: Option<Property>,
+    /// Where the smaller trace goes; beside the old one, if not said.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+fn property(name: &str) -> Result<Property, String> {
+    let names: Vec<_> = Property::ALL.into_iter().map(Property::name).collect();
+    Property::ALL
+        .into_iter()
+        .find(|property| property.name() == name)
+        .ok_or_else(|| format!("there is no such property; accepted are: {}", names.join(", ")))
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("{text:?} is no time; accepted are a number and a unit, such as 30s, 5m or 1h");
+    let digits = text.find(|letter: char| !letter.is_ascii_digit()).ok_or_else(wrong)?;
+    let number: u64 = text[..digits].parse().map_err(|_| wrong())?;
+    let unit = match &text[digits..] {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3_600,
+        _ => return Err(wrong()),
+    };
+    match number.checked_mul(unit) {
+        Some(seconds @ 1..=604_800) => Ok(Duration::from_secs(seconds)),
+        Some(_) | None => Err(format!("{text:?} is out of range; accepted are 1s to 168h")),
+    }
+}
+
+impl ShapeArgs {
+    fn shape(&self) -> Result<Shape, String> {
+        if !(self.hours > 0.0 && self.hours <= 10_000.0) {
+            return Err(format!("--hours is {}; accepted is more than 0 and at most 10000", self.hours));
+        }
+        let storm = Span::from_nanos((self.hours * 3.6e12).round() as u64);
+        Ok(Shape { instances: self.instances, resources: 1, storm, faults: self.faults })
+    }
+}
+
+/// What a command says in the end.
+type Done = Result<ExitCode, String>;
+
+impl Lab {
+    /// A laboratory without algorithms.
+    pub fn new() -> Lab {
+        Lab::default()
+    }
+
+    /// Adds an algorithm.
+    pub fn with(mut self, algorithm: impl Algorithm + 'static) -> Lab {
+        self.algorithms.push(Box::new(algorithm));
+        self
+    }
+
+    /// How its command line begins, for the lines that replay a seed. `cargo lab`, if not said.
+    pub fn called(mut self, command: &str) -> Lab {
+        self.command = Some(command.to_owned());
+        self
+    }
+
+    /// The algorithms.
+    pub fn algorithms(&self) -> impl Iterator<Item = &dyn Algorithm> {
+        self.algorithms.iter().map(Box::as_ref)
+    }
+
+    /// The algorithm of that name.
+    ///
+    /// # Errors
+    ///
+    /// One line that names those there are.
+    pub fn algorithm(&self, name: &str) -> Result<&dyn Algorithm, String> {
+        let names: Vec<_> = self.algorithms().map(|one| one.card().name.as_str()).collect();
+        self.algorithms()
+            .find(|one| one.card().name == name)
+            .ok_or_else(|| format!("there is no algorithm {name:?}; there are: {}", names.join(", ")))
+    }
+
+    /// Does what the command line says.
+    pub fn main(&self) -> ExitCode {
+        self.run(std::env::args_os())
+    }
+
+    /// Does what `arguments` say; the first is the program's name.
+    pub fn run(&self, arguments: impl IntoIterator<Item = std::ffi::OsString>) -> ExitCode {
+        let cli = match Cli::try_parse_from(arguments) {
+            Ok(cli) => cli,
+            Err(error) => {
+                let _ = error.print();
+                return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
+            }
+        };
+        let done = match &cli.verb {
+            Verb::List => self.list(cli.json),
+            Verb::Hunt(args) => self.hunt(args, cli.json),
+            Verb::Replay(args) => self.replay(args, cli.json),
+            Verb::Shrink(args) => self.shrink(args, cli.json),
+        };
+        done.unwrap_or_else(|error| {
+            eprintln!("error: {error}");
+            ExitCode::from(2)
+        })
+    }
+
+    fn command(&self) -> &str {
+        self.command.as_deref().unwrap_or("cargo lab")
+    }
+
+    fn list(&self, as_json: bool) -> Done {
+        if as_json {
+            let rows: Vec<_> = self.algorithms().map(card_json).collect();
+            say(&format!("{}\n", json!({ "algorithms": rows })));
+        } else {
+            say(&report::list(self.algorithms()));
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn hunt(&self, args: &HuntArgs, as_json: bool) -> Done {
+        let algorithm = self.algorithm(&args.algorithm)?;
+        let shape = args.shape.shape()?;
+        std::fs::create_dir_all(&args.out).map_err(|error| format!("cannot make {}: {error}", args.out.display()))?;
+        let mut plan = hunt(algorithm)
+            .instances(shape.instances)
+            .storm(shape.storm)
+            .faults(shape.faults)
+            .from_seed(args.from_seed)
+            .seeds(args.seeds)
+            .command(self.command());
+        if let Some(time) = args.lasting {
+            plan = plan.lasting(time);
+        }
+        if let Some(jobs) = args.jobs {
+            plan = plan.jobs(jobs.into());
+        }
+        let report = watched(&plan, args, &shape, as_json);
+        let files = write_traces(&report, &args.out)?;
+        if as_json {
+            say(&format!("{}\n", report_json(&report, &files)));
+        } else {
+            let card = algorithm.card();
+            let stories: String =
+                report.finds.iter().zip(&files).map(|(find, file)| report::find(find, card, Some(file))).collect();
+            say(&stories);
+            if args.ledger {
+                say(&format!("\n{}", report::ledger(&report.ledger, report.seeds)));
+            }
+            let unproven = report.ledger.unproven();
+            if !unproven.is_empty() {
+                say(&format!("\nconfigured but never observed: {}\n", report::fault_names(unproven)));
+            }
+            say(&report::summary(&report, card));
+        }
+        Ok(verdict(report.is_clean()))
+    }
+
+    fn replay(&self, args: &ReplayArgs, as_json: bool) -> Done {
+        let (algorithm, trace) = match args.seed {
+            Some(seed) => {
+                let algorithm = self.algorithm(&args.what)?;
+                (algorithm, algorithm.record(&args.shape.shape()?, seed))
+            }
+            None if self.algorithm(&args.what).is_ok() => {
+                return Err(format!("which seed of {}? Say --seed S, or name a trace file", args.what));
+            }
+            None => self.read(Path::new(&args.what))?,
+        };
+        if let Some(out) = &args.out {
+            write(out, &trace.write())?;
+        }
+        let replayed = algorithm.replay(&trace).map_err(|error| error.to_string())?;
+        if as_json {
+            say(&format!("{}\n", replay_json(&replayed)));
+        } else {
+            say(&report::replayed(&replayed, algorithm.card(), args.all));
+        }
+        if let Some(divergence) = &replayed.divergence {
+            return Err(diverged(algorithm, &trace, &divergence.to_string()));
+        }
+        Ok(verdict(replayed.outcome.violations.is_empty()))
+    }
+
+    fn shrink(&self, args: &ShrinkArgs, as_json: bool) -> Done {
+        let (algorithm, trace) = self.read(&args.trace)?;
+        let replayed = algorithm.replay(&trace).map_err(|error| error.to_string())?;
+        if let Some(divergence) = &replayed.divergence {
+            return Err(diverged(algorithm, &trace, &divergence.to_string()));
+        }
+        let shows = target(algorithm, &trace, &replayed, args.property)?;
+        let bar = progress(as_json, "{spinner} shrinking · {msg} events");
+        let shrunk = algorithm.shrink(&trace, &shows, &|steps| bar.set_message(steps.to_string()));
+        bar.finish_and_clear();
+        let shrunk = shrunk
+            .map_err(|error| error.to_string())?
+            .ok_or_else(|| format!("the trace does not break {}", shows.property))?;
+        let out = args.out.clone().unwrap_or_else(|| args.trace.with_extension("min.jsonl"));
+        write(&out, &shrunk.trace.write())?;
+        let (from, to) = (shrunk.from, shrunk.trace.steps.len());
+        if as_json {
+            let told = json!({
+                "property": shows.property, "defect": shows.defect, "from": from, "to": to,
+                "tries": shrunk.tries, "trace": out,
+            });
+            say(&format!("{told}\n"));
+        } else {
+            let story = algorithm.replay(&shrunk.trace).map_err(|error| error.to_string())?.story;
+            say(&format!(
+                "{}: shrunk from {from} events to {to}, in {} tries\n{}  trace    {}\n",
+                shows.property,
+                shrunk.tries,
+                report::gist(&story),
+                out.display()
+            ));
+        }
+        Ok(verdict(false))
+    }
+
+    fn read(&self, file: &Path) -> Result<(&dyn Algorithm, Trace), String> {
+        let name = file.display();
+        let bytes = std::fs::read(file).map_err(|error| {
+            format!("{name} is neither a trace file that can be read ({error}) nor an algorithm that `list` shows")
+        })?;
+        let text = String::from_utf8(bytes).map_err(|_| format!("{name} is no fencepost trace: it is not text"))?;
+        let trace = Trace::parse(&text).map_err(|error| format!("{name}: {error}"))?;
+        let algorithm = self.algorithm(&trace.header.algorithm).map_err(|error| format!("{name}: {error}"))?;
+        Ok((algorithm, trace))
+    }
+}
+
+/// What to keep broken: what was asked for, what the trace says, or what breaks first.
+fn target(
+    algorithm: &dyn Algorithm,
+    trace: &Trace,
+    replayed: &Replayed,
+    asked: Option<Property>,
+) -> Result<Shows, String> {
+    let violations = &replayed.outcome.violations;
+    if let (None, Some(shows)) = (asked, &trace.header.shows) {
+        return Ok(shows.clone());
+    }
+    let found = violations.iter().find(|violation| asked.is_none_or(|property| property == violation.property));
+    let Some(violation) = found else {
+        return Err(match asked {
+            Some(property) => format!("the trace does not break {property}"),
+            None => "the trace breaks nothing: there is nothing to shrink".to_owned(),
+        });
+    };
+    let defect = algorithm.card().label(violation).map(str::to_owned);
+    Ok(Shows { property: violation.property, defect })
+}
+
+fn diverged(algorithm: &dyn Algorithm, trace: &Trace, why: &str) -> String {
+    let (made, here) = (trace.header.revision, algorithm.card().revision);
+    if made == here {
+        return format!("the replay diverged from the trace: {why}");
+    }
+    format!("the replay diverged: the trace was made by revision {made} of the algorithm, this is revision {here}; {why}")
+}
+
+fn verdict(clean: bool) -> ExitCode {
+    if clean { ExitCode::SUCCESS } else { ExitCode::from(1) }
+}
+
+/// Prints, and does not mind a reader that has gone away.
+fn say(text: &str) {
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}
+
+fn write(file: &Path, text: &str) -> Result<(), String> {
+    std::fs::write(file, text).map_err(|error| format!("cannot write {}: {error}", file.display()))
+}
+
+fn write_traces(report: &Report, out: &Path) -> Result<Vec<String>, String> {
+    let short = report.algorithm.rsplit('/').next().unwrap_or(&report.algorithm);
+    let name = |find: &Find| {
+        let what = find.group.defect.unwrap_or(find.group.property.name());
+        out.join(format!("{short}-{what}.jsonl"))
+    };
+    let mut files = Vec::new();
+    for find in &report.finds {
+        let file = name(find);
+        write(&file, &find.trace.write())?;
+        files.push(file.display().to_string());
+    }
+    Ok(files)
+}
+
+fn progress(quiet: bool, template: &str) -> ProgressBar {
+    let bar = if quiet { ProgressBar::hidden() } else { ProgressBar::new_spinner() };
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style.progress_chars("━╸ "));
+    }
+    bar
+}
+
+/// Runs a hunt with a live line, and ends it cleanly at Ctrl-C.
+fn watched(plan: &Hunt<'_>, args: &HuntArgs, shape: &Shape, quiet: bool) -> Report {
+    let watch = Arc::new(Watch::default());
+    let handle = Arc::clone(&watch);
+    // A second handler cannot be set where a laboratory runs twice in one process; the first one does no harm.
+    let _ = ctrlc::set_handler(move || handle.stop.store(true, Ordering::Relaxed));
+    let head = format!("hunting {} · {} instances · {}", args.algorithm, shape.instances, shape.faults);
+    if !quiet && !std::io::stderr().is_terminal() {
+        eprintln!("{head}");
+    }
+    let bar = progress(quiet, "{prefix}   {wide_bar}  {msg}");
+    bar.set_prefix(head);
+    bar.set_length(match args.lasting {
+        Some(time) => time.as_millis() as u64,
+        None => args.seeds,
+    });
+    let start = std::time::Instant::now();
+    std::thread::scope(|scope| {
+        let worker = scope.spawn(|| plan.run_watched(&watch));
+        while !worker.is_finished() {
+            let elapsed = start.elapsed();
+            let position = match args.lasting {
+                Some(_) => elapsed.as_millis() as u64,
+                None => watch.seeds.load(Ordering::Relaxed),
+            };
+            bar.set_position(position);
+            bar.set_message(going(&watch, elapsed));
+            std::thread::park_timeout(Duration::from_millis(50));
+        }
+        bar.finish_and_clear();
+        match worker.join() {
+            Ok(report) => report,
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    })
+}
+
+fn going(watch: &Watch, elapsed: Duration) -> String {
+    let seconds = elapsed.as_secs_f64().max(1e-3);
+    let seeds = watch.seeds.load(Ordering::Relaxed);
+    let hours = watch.simulated.load(Ordering::Relaxed) as f64 / 3.6e12;
+    let broken: Vec<_> = Property::ALL
+        .into_iter()
+        .map(|property| (property, watch.violations[property as usize].load(Ordering::Relaxed)))
+        .filter(|(_, count)| *count > 0)
+        .map(|(property, count)| format!(" · {property} {count}"))
+        .collect();
+    format!(
+        "{} seeds · {} seeds/s · {} events/s · {} simulated h/s{}",
+        report::thousands(seeds),
+        report::rate(seeds as f64 / seconds),
+        report::rate(watch.events.load(Ordering::Relaxed) as f64 / seconds),
+        report::rate(hours / seconds),
+        broken.concat()
+    )
+}
+
+fn card_json(algorithm: &dyn Algorithm) -> serde_json::Value {
+    let card = algorithm.card();
+    let defects: Vec<_> = card
+        .defects
+        .iter()
+        .map(|defect| json!({ "label": defect.label, "sentence": defect.sentence, "breaks": defect.breaks }))
+        .collect();
+    json!({
+        "name": card.name, "about": card.about, "revision": card.revision,
+        "promises": card.promises.iter().collect::<Vec<_>>(), "known_defects": defects,
+        "expected": if card.defects.is_empty() { "clean" } else { "broken" },
+    })
+}
+
+fn ledger_json(ledger: &fencepost_models::fault::Ledger) -> serde_json::Value {
+    ledger.rows().map(|(fault, tally)| (fault.name().to_owned(), json!(tally))).collect()
+}
+
+fn report_json(report: &Report, files: &[String]) -> serde_json::Value {
+    let finds: Vec<_> = report
+        .finds
+        .iter()
+        .zip(files)
+        .map(|(find, file)| {
+            json!({
+                "property": find.group.property, "defect": find.group.defect, "seed": find.seed, "first_seed": find.group.first(),
+                "after_seeds": find.after, "in_seeds": find.group.count, "events": find.steps,
+                "shrunk_events": find.trace.steps.len(), "replay": find.replay, "trace": file,
+                "story": find.story.lines,
+            })
+        })
+        .collect();
+    let groups: Vec<_> = report
+        .groups
+        .iter()
+        .map(|group| {
+            json!({ "property": group.property, "defect": group.defect, "in_seeds": group.count, "seed": group.first() })
+        })
+        .collect();
+    json!({
+        "algorithm": report.algorithm, "from_seed": report.from, "seeds": report.seeds, "events": report.events,
+        "acquisitions": report.acquisitions, "simulated_seconds": report.simulated.as_secs_f64(),
+        "elapsed_seconds": report.elapsed.as_secs_f64(), "hash": hash_name(report.hash),
+        "interrupted": report.interrupted, "violations": groups, "finds": finds,
+        "not_found": report.missing, "ledger": ledger_json(&report.ledger),
+        "clean": report.is_clean(),
+    })
+}
+
+fn replay_json(replayed: &Replayed) -> serde_json::Value {
+    json!({
+        "events": replayed.outcome.events, "hash": hash_name(replayed.outcome.hash),
+        "violations": replayed.outcome.violations, "ledger": ledger_json(&replayed.outcome.ledger),
+        "diverged": replayed.divergence.as_ref().map(ToString::to_string), "story": replayed.story.lines,
+    })
+}

@@ -1,0 +1,154 @@
+//! The event queue: a four-ary heap of 128-bit keys that carry their payload, so a comparison is one integer
+//! compare and a push allocates nothing once the heap has grown.
+
+use fencepost_models::clock::Time;
+
+/// What is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Due {
+    /// The deadline of an instance's machine.
+    Wake(u32),
+    /// A message on its present leg.
+    Arrival(u32),
+    /// What a caller does next.
+    Ask(u32),
+    /// An action that was decided on before.
+    Planned(u32),
+    /// The next fault of a family.
+    Fault(u32),
+    /// The end of the storm.
+    Heal,
+}
+
+/// Names a queued entry for as long as the run lasts: its number in the order of pushing.
+pub(crate) type Ticket = u32;
+
+const SLOT_BITS: u32 = 24;
+const KIND_BITS: u32 = 4;
+
+/// Entries in the order of time, and of pushing where the time is the same.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Queue {
+    heap: Vec<u128>,
+    pushed: u64,
+}
+
+impl Queue {
+    pub(crate) fn clear(&mut self) {
+        self.heap.clear();
+        self.pushed = 0;
+    }
+
+    #[inline]
+    pub(crate) fn push(&mut self, at: Time, due: Due) -> Ticket {
+        self.pushed += 1;
+        let (kind, slot) = match due {
+            Due::Wake(slot) => (0, slot),
+            Due::Arrival(slot) => (1, slot),
+            Due::Ask(slot) => (2, slot),
+            Due::Planned(slot) => (3, slot),
+            Due::Fault(slot) => (4, slot),
+            Due::Heal => (5, 0),
+        };
+        debug_assert!(slot < 1 << SLOT_BITS);
+        let low = (self.pushed << (SLOT_BITS + KIND_BITS)) | (kind << SLOT_BITS) | u64::from(slot);
+        let key = u128::from(at.as_nanos()) << 64 | u128::from(low);
+        self.sift_up(key);
+        self.pushed as Ticket
+    }
+
+    fn sift_up(&mut self, key: u128) {
+        let mut hole = self.heap.len();
+        self.heap.push(key);
+        while hole > 0 {
+            let parent = (hole - 1) / 4;
+            if self.heap[parent] <= key {
+                break;
+            }
+            self.heap[hole] = self.heap[parent];
+            hole = parent;
+        }
+        self.heap[hole] = key;
+    }
+
+    #[inline]
+    pub(crate) fn pop(&mut self) -> Option<(Time, Due, Ticket)> {
+        let last = self.heap.pop()?;
+        let first = match self.heap.first() {
+            Some(&first) => {
+                self.sift_down(last);
+                first
+            }
+            None => last,
+        };
+        let low = first as u64;
+        let slot = (low & ((1 << SLOT_BITS) - 1)) as u32;
+        let due = match (low >> SLOT_BITS) & ((1 << KIND_BITS) - 1) {
+            0 => Due::Wake(slot),
+            1 => Due::Arrival(slot),
+            2 => Due::Ask(slot),
+            3 => Due::Planned(slot),
+            4 => Due::Fault(slot),
+            _ => Due::Heal,
+        };
+        Some((Time::from_nanos((first >> 64) as u64), due, (low >> (SLOT_BITS + KIND_BITS)) as Ticket))
+    }
+
+    /// Puts `key` where the root was, and moves it down to its place.
+    fn sift_down(&mut self, key: u128) {
+        let heap = &mut self.heap[..];
+        let mut hole = 0;
+        loop {
+            let first = hole * 4 + 1;
+            let Some(children) = heap.get(first..) else { break };
+            let Some(smallest) = smallest(children) else { break };
+            if children[smallest] >= key {
+                break;
+            }
+            heap[hole] = heap[first + smallest];
+            hole = first + smallest;
+        }
+        heap[hole] = key;
+    }
+}
+
+/// The index of the smallest of the first four.
+#[inline]
+fn smallest(children: &[u128]) -> Option<usize> {
+    if let Some(&[a, b, c, d]) = children.first_chunk() {
+        let (left, right) = (usize::from(b < a), 2 + usize::from(d < c));
+        return Some(if children[right] < children[left] { right } else { left });
+    }
+    (0..children.len()).min_by_key(|&index| children[index])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_come_out_by_time_and_then_in_the_order_of_pushing() {
+        let mut queue = Queue::default();
+        let mut state = 1u64;
+        let mut expected = Vec::new();
+        for slot in 0..1_000 {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let at = Time::from_nanos(state >> 57);
+            let due = match slot % 6 {
+                0 => Due::Wake(slot),
+                1 => Due::Arrival(slot),
+                2 => Due::Ask(slot),
+                3 => Due::Planned(slot),
+                4 => Due::Fault(slot),
+                _ => Due::Heal,
+            };
+            let ticket = queue.push(at, due);
+            expected.push((at, ticket, due));
+        }
+        expected.sort_by_key(|&(at, ticket, _)| (at, ticket));
+        for (at, ticket, due) in expected {
+            assert_eq!(queue.pop(), Some((at, due, ticket)));
+        }
+        assert_eq!(queue.pop(), None);
+    }
+}

@@ -1,0 +1,305 @@
+//! What a person reads: stories, timelines, tables.
+
+use std::fmt::Write as _;
+
+use console::{Style, style};
+use fencepost_models::fault::{FaultSet, Ledger};
+use fencepost_models::property::Property;
+use fencepost_models::trace::hash_name;
+
+use crate::algorithm::{Algorithm, Card, Replayed};
+use crate::hunt::{Find, Report};
+use crate::story::{Line, Look, Story, clock};
+
+/// A number with separators.
+pub fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A rate, shortened: `21.3 M`.
+pub fn rate(number: f64) -> String {
+    match number {
+        1e9.. => format!("{:.1} G", number / 1e9),
+        1e6.. => format!("{:.1} M", number / 1e6),
+        1e4.. => format!("{:.0} k", number / 1e3),
+        _ => format!("{number:.0}"),
+    }
+}
+
+/// Who believes that it holds, in words.
+fn believers(line: &Line) -> String {
+    let names: Vec<_> = line
+        .looks
+        .iter()
+        .enumerate()
+        .filter(|(_, look)| matches!(look, Look::Believes | Look::PausedBelieving))
+        .map(|(index, _)| fencepost_models::subject::InstanceId(index as u32).to_string())
+        .collect();
+    match names.as_slice() {
+        [] => String::new(),
+        [one] => format!("{one} believes it holds"),
+        [first, second] => format!("{first} and {second} both believe they hold"),
+        many => format!("{} believe they hold", many.join(", ")),
+    }
+}
+
+fn width(text: &str) -> usize {
+    console::measure_text_width(text)
+}
+
+fn pad(text: &str, to: usize) -> String {
+    format!("{text}{}", " ".repeat(to.saturating_sub(width(text))))
+}
+
+/// The gist of a story: what matters, and who believes what.
+pub fn gist(story: &Story) -> String {
+    let lines: Vec<_> = story.lines.iter().filter(|line| line.notable).collect();
+    let column = lines.iter().map(|line| width(&line.text)).max().unwrap_or(0).min(76);
+    let mut text = String::new();
+    let mut before = String::new();
+    for line in lines {
+        let now = believers(line);
+        let state = if now == before { String::new() } else { now.clone() };
+        let said = if line.fault { style(&line.text).yellow() } else { style(&line.text) };
+        let mark = if line.broken.is_empty() { String::new() } else { format!("  {}", style("◀").red().bold()) };
+        let row = format!("    {}  {}{mark}  {state}", style(clock(line.at)).dim(), pad(&said.to_string(), column));
+        let _ = writeln!(text, "{}", row.trim_end());
+        for broken in &line.broken {
+            let _ = writeln!(text, "               {}", style(broken).red());
+        }
+        before = now;
+    }
+    text
+}
+
+/// One find, as a hunt prints it.
+pub fn find(find: &Find, card: &Card, file: Option<&str>) -> String {
+    let known = match find.group.defect {
+        Some(label) => format!("known as {label}"),
+        None => style("not a known defect").red().bold().to_string(),
+    };
+    let shrunk = format!("shrunk from {} events to {}", thousands(find.steps as u64), find.trace.steps.len());
+    let mut text = format!(
+        "\n{} {}    {known} · seed {} · {shrunk}\n",
+        style("✗").red().bold(),
+        style(find.group.property.sentence()).bold(),
+        find.seed,
+    );
+    if let Some(defect) = card.defects.iter().find(|defect| Some(defect.label) == find.group.defect) {
+        let _ = writeln!(text, "  {}", style(defect.sentence).dim());
+    }
+    text += &gist(&find.story);
+    let _ = writeln!(text, "  replay   {}", find.replay);
+    if let Some(file) = file {
+        let _ = writeln!(text, "  trace    {file}");
+    }
+    text
+}
+
+/// One find without colours, for the message of a failed test.
+pub(crate) fn plain_find(find: &Find) -> String {
+    let text = format!(
+        "{}: {} · seed {} · shrunk from {} events to {}\n{}  replay   {}\n",
+        find.group.property,
+        find.group.property.sentence(),
+        find.seed,
+        find.steps,
+        find.trace.steps.len(),
+        gist(&find.story),
+        find.replay,
+    );
+    console::strip_ansi_codes(&text).into_owned()
+}
+
+/// What a hunt came to, after its stories.
+pub fn summary(report: &Report, card: &Card) -> String {
+    let mut text = String::new();
+    if !card.defects.is_empty() {
+        text += &defects(report, card);
+    }
+    let unknown: Vec<_> = report.unknown().collect();
+    if !unknown.is_empty() {
+        let _ = writeln!(text, "\n{}", style("found but not declared").red().bold());
+        for find in unknown {
+            let _ = writeln!(text, "  {:<20} first at seed {}, in {} seeds", find.group.property, find.group.first(), find.group.count);
+        }
+    }
+    let seconds = report.elapsed.as_secs_f64().max(1e-9);
+    let hours = report.simulated.as_secs_f64() / 3_600.0;
+    let _ = writeln!(
+        text,
+        "\n{} seeds · {} events · {:.0} simulated hours · {:.1} s   ({} seeds/s · {} events/s · {} simulated h/s)",
+        thousands(report.seeds),
+        thousands(report.events),
+        hours,
+        seconds,
+        rate(report.seeds as f64 / seconds),
+        rate(report.events as f64 / seconds),
+        rate(hours / seconds),
+    );
+    let _ = writeln!(text, "hash of all runs {}", hash_name(report.hash));
+    if report.interrupted {
+        let _ = writeln!(text, "{}", style("interrupted: these are the figures so far").yellow());
+    }
+    let verdict = if report.is_clean() {
+        style("no violation").green().bold().to_string()
+    } else {
+        let kinds = report.groups.len();
+        style(format!("{kinds} kind{} of violation", if kinds == 1 { "" } else { "s" })).red().bold().to_string()
+    };
+    let _ = writeln!(text, "{verdict}");
+    text
+}
+
+fn defects(report: &Report, card: &Card) -> String {
+    let mut text = format!("\n{}\n", style("known defects").bold());
+    let _ = writeln!(text, "  {:<7}{:>8}{:>13}{:>11}{:>8}   what is wrong", "label", "seed", "after seeds", "in seeds", "events");
+    for defect in &card.defects {
+        let row = match report.find(defect.label) {
+            Some(find) => {
+                let all = report.groups.iter().filter(|group| group.defect == Some(defect.label));
+                let count: u64 = all.map(|group| group.count).max().unwrap_or(0);
+                let (seed, events) = (find.group.first(), find.trace.steps.len());
+                format!("{seed:>8}{:>13}{:>11}{events:>8}", thousands(find.after), thousands(count))
+            }
+            None => format!("{:>8}{:>13}{:>11}{:>8}", "-", "not found", "-", "-"),
+        };
+        let _ = writeln!(text, "  {:<7}{row}   {}", style(defect.label).bold(), defect.sentence);
+    }
+    let found = card.defects.len() - report.missing.len();
+    let _ = writeln!(
+        text,
+        "  found {found} of {} · unknown failures {}",
+        card.defects.len(),
+        report.unknown().count()
+    );
+    text
+}
+
+/// What went wrong in a run, or in many.
+pub fn ledger(ledger: &Ledger, runs: u64) -> String {
+    let mut text = format!("{:<16}{:>12}{:>12}{:>12}\n", "fault", "configured", "fired", "observed");
+    for (fault, tally) in ledger.rows() {
+        let row = format!(
+            "{:<16}{:>12}{:>12}{:>12}",
+            fault.name(),
+            thousands(tally.configured),
+            thousands(tally.fired),
+            thousands(tally.observed)
+        );
+        let unproven = tally.configured > 0 && tally.observed == 0;
+        let note = if unproven { "   never observed: this run says nothing about it" } else { "" };
+        let _ = writeln!(text, "{}{}", row, style(note).yellow());
+    }
+    if ledger.rows().next().is_none() {
+        text = format!("no fault was configured in {runs} run{}\n", if runs == 1 { "" } else { "s" });
+    }
+    text
+}
+
+/// How many lines before the deciding event a timeline shows, unless it shows all.
+const CONTEXT: usize = 60;
+
+/// A timeline: a lane for each instance, the time, what happened.
+pub fn timeline(story: &Story, all: bool) -> String {
+    let deciding = story.lines.iter().position(|line| !line.broken.is_empty());
+    let (first, last) = match deciding {
+        Some(_) | None if all => (0, story.lines.len()),
+        Some(at) => (at.saturating_sub(CONTEXT), (at + 6).min(story.lines.len())),
+        None => (story.lines.len().saturating_sub(CONTEXT), story.lines.len()),
+    };
+    let lanes = story.lines.iter().map(|line| line.looks.len()).max().unwrap_or(0);
+    let names: Vec<_> = (0..lanes as u32).map(|id| fencepost_models::subject::InstanceId(id).to_string()).collect();
+    let mut text = format!("{:>12}  {}  what happened\n", "time", names.join(" "));
+    if first > 0 {
+        let _ = writeln!(text, "{:>12}  … {first} events before; --all shows them", "");
+    }
+    for line in &story.lines[first..last] {
+        text += &timeline_row(line, &names);
+    }
+    if last < story.lines.len() {
+        let _ = writeln!(text, "{:>12}  … {} events after; --all shows them", "", story.lines.len() - last);
+    }
+    let _ = writeln!(text, "\n· idle   ○ waits   ● believes it holds   ◐ holds no more   ‖ paused   ◉ paused, believing   ✗ down");
+    text
+}
+
+fn timeline_row(line: &Line, names: &[String]) -> String {
+    let lanes: Vec<_> = line.looks.iter().zip(names).map(|(look, name)| pad(&paint(*look), width(name))).collect();
+    let said = if line.fault { style(&line.text).yellow() } else { style(&line.text) };
+    let mut text = format!("{:>12}  {}  {said}", clock(line.at), lanes.join(" "));
+    for broken in &line.broken {
+        let _ = write!(text, "  {} {}", style("◀").red().bold(), style(broken).red());
+    }
+    text.push('\n');
+    text
+}
+
+fn paint(look: Look) -> String {
+    let paint = match look {
+        Look::Believes | Look::PausedBelieving => Style::new().green().bold(),
+        Look::Waits => Style::new().cyan(),
+        Look::Down | Look::Paused => Style::new().red(),
+        Look::Idle | Look::Leaves => Style::new().dim(),
+    };
+    paint.apply_to(look.symbol()).to_string()
+}
+
+/// What a replay came to.
+pub fn replayed(replayed: &Replayed, card: &Card, all: bool) -> String {
+    let mut text = timeline(&replayed.story, all);
+    text.push('\n');
+    text += &ledger(&replayed.outcome.ledger, 1);
+    text.push('\n');
+    for violation in &replayed.outcome.violations {
+        let known = card.label(violation).map_or(String::new(), |label| format!(" (known as {label})"));
+        let at = clock(violation.at.as_nanos());
+        let _ = writeln!(
+            text,
+            "{} {} at {at}: {}{known}",
+            style("✗").red().bold(),
+            style(violation.property.sentence()).bold(),
+            violation.sentence()
+        );
+    }
+    if replayed.outcome.violations.is_empty() {
+        let _ = writeln!(text, "{}", style("no violation").green().bold());
+    }
+    let _ = writeln!(text, "hash {} · {} events", hash_name(replayed.outcome.hash), thousands(replayed.outcome.events));
+    if let Some(divergence) = &replayed.divergence {
+        let _ = writeln!(text, "{} {divergence}", style("diverged:").red().bold());
+    }
+    text
+}
+
+/// The list of algorithms.
+pub fn list<'a>(algorithms: impl Iterator<Item = &'a dyn Algorithm>) -> String {
+    let mut text = String::new();
+    for algorithm in algorithms {
+        let card = algorithm.card();
+        let expected = match card.defects.len() {
+            0 => style("expected clean".to_owned()).green(),
+            _ => {
+                let labels: Vec<_> = card.defects.iter().map(|defect| defect.label).collect();
+                style(format!("expected broken: {}", labels.join(" "))).red()
+            }
+        };
+        let promises: Vec<_> = card.promises.iter().map(Property::name).collect();
+        let _ = writeln!(text, "{}  {} · {expected}", pad(&style(&card.name).bold().to_string(), 28), card.about);
+        let _ = writeln!(text, "{}  promises {}", " ".repeat(28), style(promises.join(", ")).dim());
+    }
+    text
+}
+
+/// Names of faults, for a line.
+pub fn fault_names(faults: FaultSet) -> String {
+    faults.iter().map(|fault| fault.name()).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,336 @@
+//! A run told in plain words.
+
+use std::fmt::Write as _;
+
+use fencepost::time::Span;
+use fencepost_models::clock::Time;
+use fencepost_models::property::Violation;
+use fencepost_models::store::{Mark, Touch};
+use fencepost_models::subject::{Ask, InstanceId, Subject, Told};
+use fencepost_models::world::{Action, FlightId, LegKind, Service, Stage, State, World};
+use serde::Serialize;
+
+/// What an instance looks like at a moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Look {
+    /// It wants nothing.
+    Idle,
+    /// It waits for the lock.
+    Waits,
+    /// It believes that it holds the lock.
+    Believes,
+    /// It holds, but knows that its lease may have ended; or it is unlocking.
+    Leaves,
+    /// It stands still.
+    Paused,
+    /// It stands still, and would say that it holds.
+    PausedBelieving,
+    /// It is dead.
+    Down,
+}
+
+impl Look {
+    /// One character.
+    pub const fn symbol(self) -> char {
+        match self {
+            Look::Idle => '·',
+            Look::Waits => '○',
+            Look::Believes => '●',
+            Look::Leaves => '◐',
+            Look::Paused => '‖',
+            Look::PausedBelieving => '◉',
+            Look::Down => '✗',
+        }
+    }
+}
+
+/// One moment of a story.
+#[derive(Clone, Debug, Serialize)]
+pub struct Line {
+    /// When, in nanoseconds of true time.
+    pub at: u64,
+    /// Which step, counted from zero; `None` for what happens by itself.
+    pub step: Option<usize>,
+    /// What happened.
+    pub text: String,
+    /// Who believes, waits, stands still, after it.
+    pub looks: Vec<Look>,
+    /// Whether something went wrong here.
+    pub fault: bool,
+    /// Whether it matters to somebody who wants the gist.
+    pub notable: bool,
+    /// What is broken here.
+    pub broken: Vec<String>,
+}
+
+/// What happened.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Story {
+    /// Moment by moment.
+    pub lines: Vec<Line>,
+}
+
+/// Listens to a run.
+#[derive(Debug)]
+pub(crate) struct Teller {
+    lines: Vec<Line>,
+    /// The lock's entry, and whether its end was told; one for each lock.
+    entries: Vec<Option<(Mark, bool)>>,
+    names: Vec<(FlightId, String)>,
+}
+
+impl Teller {
+    pub(crate) fn new<M: Subject>(world: &World<M>) -> Teller {
+        let resources = world.instances().iter().map(|one| one.resource + 1).max().unwrap_or(0);
+        Teller { lines: Vec::new(), entries: vec![None; resources as usize], names: Vec::new() }
+    }
+
+    pub(crate) fn hear<M: Subject>(&mut self, world: &World<M>, step: usize, action: &Action) {
+        self.tell_expiry(world);
+        let looks: Vec<_> = (0..world.instances().len()).map(|index| look(world, index)).collect();
+        let (text, fault, notable) = self.describe(world, action);
+        let at = world.now().as_nanos();
+        self.lines.push(Line { at, step: Some(step), text, looks, fault, notable, broken: Vec::new() });
+        self.note_entries(world);
+        self.names.clear();
+        self.names.extend(world.flights().map(|(id, flight)| {
+            let call = flight.call.map_or_else(|| kind_name(flight.kind()).to_owned(), |call| verb(&format!("{call:?}")));
+            (id, format!("{}'s {call}", flight.instance))
+        }));
+    }
+
+    pub(crate) fn finish(mut self, violations: &[Violation]) -> Story {
+        for violation in violations {
+            let step = violation.action as usize;
+            if let Some(line) = self.lines.iter_mut().find(|line| line.step == Some(step)) {
+                line.broken.push(format!("{}: {}", violation.property, violation.sentence()));
+                line.notable = true;
+            }
+        }
+        Story { lines: self.lines }
+    }
+
+    /// An entry that has come to its end by itself since the last step.
+    fn tell_expiry<M: Subject>(&mut self, world: &World<M>) {
+        let Some(store) = world.stores().first() else { return };
+        for (resource, entry) in self.entries.iter_mut().enumerate() {
+            let Some((mark, told)) = entry else { continue };
+            let end = store.clock.when(mark.expires.as_nanos());
+            if !*told && end <= world.now() && mark.expires.as_nanos() != u64::MAX {
+                *told = true;
+                let text = if resource == 0 {
+                    format!("the entry of {} expires", mark.by.instance)
+                } else {
+                    format!("the entry of {} on lock {resource} expires", mark.by.instance)
+                };
+                let looks = self.lines.last().map(|line| line.looks.clone()).unwrap_or_default();
+                let (at, step, fault, notable) = (end.as_nanos(), None, false, true);
+                self.lines.push(Line { at, step, text, looks, fault, notable, broken: Vec::new() });
+            }
+        }
+    }
+
+    fn note_entries<M: Subject>(&mut self, world: &World<M>) {
+        for (resource, entry) in self.entries.iter_mut().enumerate() {
+            let mark = world.lock_mark(resource as u32);
+            let same = matches!((&*entry, mark), (Some((old, _)), Some(new)) if old.expires == new.expires && old.by == new.by);
+            if !same {
+                *entry = mark.map(|mark| (mark, false));
+            }
+        }
+    }
+
+    fn name(&self, id: FlightId) -> String {
+        let known = self.names.iter().find(|(other, _)| *other == id);
+        known.map_or_else(|| "a message".to_owned(), |(_, name)| name.clone())
+    }
+
+    /// The words for an action, whether it is a fault, and whether it is notable.
+    fn describe<M: Subject>(&self, world: &World<M>, action: &Action) -> (String, bool, bool) {
+        let told = tell(world);
+        let with = |text: String| if told.is_empty() { text } else { format!("{text}; {told}") };
+        let fault = |text: String| (with(text), true, true);
+        let quiet = |text: String| (with(text), false, !told.is_empty());
+        let sent = sent(world);
+        match *action {
+            Action::Ask(id, ask) => (with(format!("{id} {}{sent}", asks(ask))), false, true),
+            Action::Write(id) => quiet(format!("{id} writes to the guarded resource")),
+            Action::Forget(id) => fault(format!("the caller of {id} will not unlock")),
+            Action::Wake(id) => quiet(format!("{id} wakes{sent}")),
+            Action::Serve(id, how) => self.served(world, id, how),
+            Action::Deliver(id) => quiet(format!("{} arrives{sent}", self.reply_name(id))),
+            Action::Lose(id) => fault(format!("{} is lost", self.name(id))),
+            Action::Duplicate(id) => fault(format!("{} is doubled on its way", self.name(id))),
+            Action::Stall(id) => fault(format!("{} gets stuck on its way", self.name(id))),
+            Action::GiveUp(id) => {
+                (with(format!("{} has been unanswered for too long: its host reports an error", self.name(id))), false, true)
+            }
+            Action::Pause(id) => fault(format!("{id} is paused; its clocks go on")),
+            Action::Suspend(id) => fault(format!("{id} is suspended, and its clocks with it")),
+            Action::Resume(id) => (with(format!("{id} goes on")), false, true),
+            Action::Crash(id) => fault(format!("{id} crashes")),
+            Action::Restart(id) => (with(format!("{id} restarts and remembers nothing")), false, true),
+            Action::SetRate(id, rate) => fault(format!("the clocks of {id} run {}", speed(rate.0))),
+            Action::Jump(id, nanos) => fault(format!("the wall clock of {id} jumps {}", jump(nanos))),
+            Action::CutToStore(id, true) => fault(format!("requests of {id} no longer reach the store")),
+            Action::CutFromStore(id, true) => fault(format!("replies no longer reach {id}")),
+            Action::CutToStore(id, false) => (format!("requests of {id} reach the store again"), false, true),
+            Action::CutFromStore(id, false) => (format!("replies reach {id} again"), false, true),
+            Action::StorePause(_) => fault("the store stands still".to_owned()),
+            Action::StoreResume(_) => ("the store goes on".to_owned(), false, true),
+            Action::StoreRestart(_) => fault("the store restarts; whatever was under way is gone".to_owned()),
+            Action::StoreRate(_, rate) => fault(format!("the store's clock runs {}", speed(rate.0))),
+            Action::Lag(_) => fault("the store's replica stops following".to_owned()),
+            Action::CatchUp(_) => ("the store's replica has caught up".to_owned(), false, true),
+            Action::FailOver(_) => fault("the lagging replica takes over; the last writes are lost".to_owned()),
+            Action::SetGrain(_, grain) if grain.early > Span::ZERO => {
+                fault(format!("entries expire up to {} early", grain.early))
+            }
+            Action::SetGrain(_, grain) if grain.late > Span::ZERO => {
+                fault(format!("entries expire up to {} late", grain.late))
+            }
+            Action::SetGrain(..) => ("entries expire in time again".to_owned(), false, true),
+            Action::WipeCounter(_) => fault("the store forgets its counter: revisions begin again".to_owned()),
+            Action::Heal => ("from now on nothing goes wrong".to_owned(), false, true),
+            Action::End => ("the run ends".to_owned(), false, true),
+        }
+    }
+
+    fn reply_name(&self, id: FlightId) -> String {
+        let name = self.name(id);
+        match name.rsplit_once("'s ") {
+            Some((who, what @ ("hint" | "write"))) => match what {
+                "hint" => format!("a hint to {who}"),
+                _ => format!("the write of {who}"),
+            },
+            _ => format!("the answer to {name}"),
+        }
+    }
+
+    fn served<M: Subject>(&self, world: &World<M>, id: FlightId, how: Service) -> (String, bool, bool) {
+        let name = self.name(id);
+        if world.flight(id).is_some_and(|flight| flight.kind() == LegKind::Lost) {
+            return (format!("{name} is lost on the broken link"), true, true);
+        }
+        let did = match world.touched() {
+            Some((by, touch, to_lock)) => outcome(by.instance, touch, to_lock),
+            None => String::new(),
+        };
+        let notable = !matches!(world.touched(), Some((_, Touch::Refused(_) | Touch::None, _)) | None);
+        match how {
+            Service::Done => (format!("{name}{did}"), false, notable),
+            Service::ErrorBefore => (format!("{name}: the store answers with an error, and has done nothing"), true, true),
+            Service::ErrorAfter => (format!("{name}{did}, but the store answers with an error"), true, true),
+            Service::Stale => (format!("{name} is answered by the lagging replica"), true, true),
+        }
+    }
+}
+
+fn outcome(by: InstanceId, touch: Touch, to_lock: bool) -> String {
+    let what = if to_lock { "the lock" } else { "its place in line" };
+    let whose = |mark: Mark| if mark.by.instance == by { "its own".to_owned() } else { format!("that of {}", mark.by.instance) };
+    match touch {
+        Touch::None => " changes nothing".to_owned(),
+        Touch::Wrote(None) => format!(" is applied: {what} is {by}'s"),
+        Touch::Wrote(Some(over)) => format!(" is applied over a live entry, {}", whose(over)),
+        Touch::Refused(mark) => format!(" is refused: there is an entry, {}", whose(mark)),
+        Touch::Renewed(mark) => format!(" is applied: the entry it prolongs is {}", whose(mark)),
+        Touch::Deleted(mark) => format!(" is applied: the entry it deletes is {}", whose(mark)),
+    }
+}
+
+/// What callers were told by the last action.
+fn tell<M: Subject>(world: &World<M>) -> String {
+    let mut text = String::new();
+    for (id, told) in world.told() {
+        let words = match told {
+            Told::Acquired(Some(token)) => format!("{id} holds the lock, token {}", token.0),
+            Told::Acquired(None) => format!("{id} holds the lock"),
+            Told::Denied => format!("{id} does not get the lock"),
+            Told::Released => format!("{id} has released"),
+            Told::Lost => format!("{id} is told that it has lost the lock"),
+            Told::Extended => format!("{id} has renewed on request"),
+            Told::Rejected => format!("{id} is told that this makes no sense now"),
+            Told::Panicked => format!("{id} panics"),
+        };
+        let _ = write!(text, "{}{words}", if text.is_empty() { "" } else { "; " });
+    }
+    text
+}
+
+/// What the last action sent.
+fn sent<M: Subject>(world: &World<M>) -> String {
+    let calls: Vec<_> = world
+        .fresh()
+        .iter()
+        .filter_map(|id| world.flight(*id))
+        .filter_map(|flight| flight.call)
+        .map(|call| verb(&format!("{call:?}")))
+        .collect();
+    if calls.is_empty() { String::new() } else { format!(" and sends a {}", calls.join(", a ")) }
+}
+
+/// A call's name as a noun.
+fn verb(call: &str) -> String {
+    call.trim_start_matches("Line(").trim_end_matches(')').to_lowercase()
+}
+
+fn kind_name(kind: LegKind) -> &'static str {
+    match kind {
+        LegKind::Hint => "hint",
+        LegKind::Write => "write",
+        LegKind::Request | LegKind::Reply | LegKind::Lost => "message",
+    }
+}
+
+fn asks(ask: Ask) -> String {
+    match ask {
+        Ask::Lock => "asks for the lock".to_owned(),
+        Ask::TryLock => "tries the lock".to_owned(),
+        Ask::LockFor(span) => format!("asks for the lock for at most {span}"),
+        Ask::Cancel => "no longer wants the lock".to_owned(),
+        Ask::Unlock => "unlocks".to_owned(),
+        Ask::UnlockAgain => "unlocks once more".to_owned(),
+        Ask::Extend => "asks to renew at once".to_owned(),
+    }
+}
+
+fn speed(ppm: i32) -> String {
+    match ppm {
+        0 => "true again".to_owned(),
+        1.. => format!("{ppm} ppm fast"),
+        _ => format!("{} ppm slow", ppm.unsigned_abs()),
+    }
+}
+
+fn jump(nanos: i64) -> String {
+    let span = Span::from_nanos(nanos.unsigned_abs());
+    format!("{span} {}", if nanos < 0 { "back" } else { "ahead" })
+}
+
+fn look<M: Subject>(world: &World<M>, index: usize) -> Look {
+    let id = InstanceId(index as u32);
+    let instance = world.instance(id);
+    let believes = world.believes(id);
+    match (instance.state, instance.caller.stage) {
+        (State::Down, _) => Look::Down,
+        (State::Paused, _) if believes => Look::PausedBelieving,
+        (State::Paused, _) => Look::Paused,
+        (State::Up, _) if believes => Look::Believes,
+        (State::Up, Stage::Waiting) => Look::Waits,
+        (State::Up, Stage::Holding | Stage::Leaving) => Look::Leaves,
+        (State::Up, Stage::Idle) => Look::Idle,
+    }
+}
+
+/// Minutes, seconds, milliseconds; hours and finer digits where there are some.
+pub fn clock(at: u64) -> String {
+    let time = Time::from_nanos(at).as_nanos();
+    let (minutes, nanos) = (time / 60_000_000_000, time % 60_000_000_000);
+    let (seconds, millis) = (nanos / 1_000_000_000, nanos % 1_000_000_000 / 1_000_000);
+    if minutes < 60 {
+        return format!("{minutes:02}:{seconds:02}.{millis:03}");
+    }
+    format!("{}:{:02}:{seconds:02}.{millis:03}", minutes / 60, minutes % 60)
+}
