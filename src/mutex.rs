@@ -726,7 +726,8 @@ impl Mutex {
     }
 
     fn released(&mut self, terms: &MutexTerms, now: Now, answer: &Answer<Key, Owner>, out: Out<'_>) {
-        let twice = matches!(self.phase, Phase::Releasing { sent, give_up, .. } if sent + terms.entry_ttl != give_up);
+        let twice =
+            matches!(self.phase, Phase::Releasing { sent, give_up, .. } if sent + terms.entry_ttl != give_up);
         let release = match answer {
             Answer::Applied(_) => Release::Clean,
             Answer::Refused(_) if twice => Release::Unknown,

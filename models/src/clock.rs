@@ -105,9 +105,12 @@ impl Clock {
         self.wall_offset = self.wall_offset.saturating_add(nanos);
     }
 
-    /// By how much its wall clock is off.
-    pub fn wall_offset(&self) -> i64 {
-        self.wall_offset
+    /// By how much its wall clock is off, to either side.
+    pub fn wall_error(&self, now: Time) -> Span {
+        let shown = i128::from(self.read(now) - self.origin) + i128::from(self.wall_offset);
+        Span::from_nanos(
+            u64::try_from((shown - i128::from(now.as_nanos())).unsigned_abs()).unwrap_or(u64::MAX),
+        )
     }
 }
 

@@ -254,7 +254,7 @@ impl<M: Subject> World<M> {
         }
         self.verdict.broken.0 |= 1 << property as u32;
         let (at, action) = (self.now, self.applied);
-        let hits = |id: InstanceId| self.instances.get(id.index()).map_or(FaultSet::NONE, |one| one.hits());
+        let hits = |id: InstanceId| self.instances.get(id.index()).map_or(FaultSet::NONE, |one| one.hits(at));
         let facts = Facts {
             culprit: facts.culprit.or(hits(culprit)),
             other: facts.other.or(other.map_or(FaultSet::NONE, hits)),
@@ -271,7 +271,9 @@ impl<M: Subject> World<M> {
     /// What an operation on the lock's entry says about theft, ownership, reconciliation and orphans.
     #[inline]
     pub(crate) fn judge_touch(&mut self, flight: FlightId, touch: Touch, to_lock: bool) {
-        let Some((by, hits)) = self.flight(flight).map(|flight| (flight.tag, flight.faults())) else { return };
+        let Some((by, hits)) = self.flight(flight).map(|flight| (flight.tag, flight.faults())) else {
+            return;
+        };
         let facts = |world: &Self| Facts { culprit: hits, ..world.facts(by.instance) };
         match touch {
             Touch::None => {}
@@ -315,7 +317,9 @@ impl<M: Subject> World<M> {
 
     /// A claim was refused: is what refused it an orphan, or the claimant's own?
     fn judge_refusal(&mut self, flight: FlightId, mark: Mark) {
-        self.judge_orphan(mark, self.flight(flight).map(|flight| flight.tag.instance));
+        if let Some(flight) = self.flight(flight) {
+            self.judge_orphan(mark, flight.sent, Some(flight.instance));
+        }
         let grace = self.bounds.delay * 2 + self.bounds.slack;
         let Some(flight) = self.flight(flight).filter(|flight| flight.tag == mark.by && !flight.is_copy)
         else {
@@ -329,13 +333,13 @@ impl<M: Subject> World<M> {
         }
     }
 
-    /// Is an entry that nobody wants older than it may get?
-    pub(crate) fn judge_orphan(&mut self, mark: Mark, met_by: Option<InstanceId>) {
+    /// Is an entry that nobody wants older than it may get, for somebody who asks at `asked`?
+    pub(crate) fn judge_orphan(&mut self, mark: Mark, asked: Time, met_by: Option<InstanceId>) {
         if mark.abandoned == Time::MAX {
             return;
         }
         let since = mark.abandoned.max(mark.touched);
-        if self.now > since + M::ttl(&self.config) + self.bounds.orphan {
+        if asked > since + M::ttl(&self.config) + self.bounds.orphan {
             let other = met_by.filter(|&id| id != mark.by.instance);
             let facts = Facts { immortal: mark.expires.as_nanos() == u64::MAX, ..Facts::default() };
             self.violated(Property::NoOrphan, mark.by.instance, other, facts);
@@ -407,8 +411,7 @@ impl<M: Subject> World<M> {
                 }
             }
             Told::Lost => {
-                if instance.trouble <= 1 && self.is_belief_judged()
-                {
+                if instance.trouble <= 1 && self.is_belief_judged() {
                     self.violated(Property::Stability, id, None, Facts::default());
                 }
             }
@@ -461,7 +464,7 @@ impl<M: Subject> World<M> {
             for resource in 0..self.stores[store].shelves.len() {
                 let mark = M::Store::lock(&mut self.stores[store].shelves[resource]).copied();
                 if let Some(mark) = mark.filter(|mark| mark.expires > now) {
-                    self.judge_orphan(mark, None);
+                    self.judge_orphan(mark, self.now, None);
                 }
             }
         }

@@ -223,6 +223,8 @@ pub struct Flight<M: Machine> {
     awaited: bool,
     /// The store refused it for an entry of the same acquisition.
     refused_by_itself: bool,
+    /// It prolonged the entry of its own acquisition.
+    prolonged: bool,
     faults: FaultSet,
 }
 
@@ -315,7 +317,6 @@ pub struct Instance<M: Machine> {
     pub(crate) touched: Time,
     pub(crate) fate: Fate,
     /// What hit it since it was granted the lock or last renewed cleanly.
-
     pub(crate) setbacks: FaultSet,
     /// How many requests that may have cost since it asked or last renewed cleanly; two stands for any number.
     pub(crate) trouble: u32,
@@ -361,15 +362,22 @@ impl<M: Machine> Instance<M> {
     }
 
     /// What has hit it since its last clean renewal, and what is wrong with its clocks.
-    pub(crate) fn hits(&self) -> FaultSet {
+    pub(crate) fn hits(&self, now: Time) -> FaultSet {
         let mut hits = self.setbacks;
-        if self.clock.wall_offset() != 0 {
+        if self.clock.wall_error(now) >= Span::from_millis(1) {
             hits.add(Fault::WallJump);
         }
-        if self.clock.rate() != Rate::TRUE {
-            hits.add(Fault::Drift);
-        }
         hits
+    }
+
+    /// What is wrong right now with the way to the store.
+    fn ongoing(&self, store_paused: bool) -> FaultSet {
+        let conditions = [
+            (store_paused, Fault::StorePause),
+            (self.to_store_cut, Fault::CutToStore),
+            (self.from_store_cut, Fault::CutFromStore),
+        ];
+        conditions.into_iter().filter(|(holds, _)| *holds).map(|(_, fault)| fault).collect()
     }
 
     fn hit(&mut self, fault: Fault) {
@@ -672,7 +680,8 @@ impl<M: Subject> World<M> {
                         Instant::MAX
                     }
                 };
-                (instance.setbacks, instance.trouble) = (FaultSet::NONE, 0);
+                let ongoing = instance.ongoing(self.stores[0].paused);
+                (instance.setbacks, instance.trouble) = (ongoing, if ongoing.is_empty() { 0 } else { 2 });
             }
             Ask::Unlock | Ask::UnlockAgain if caller.stage == Stage::Holding => {
                 let last_write = caller.token.map(|token| (token.0, caller.acquisition));
@@ -703,7 +712,6 @@ impl<M: Subject> World<M> {
                 instance.caller.stage = Stage::Holding;
                 instance.caller.token = token;
                 instance.lease_end = mono + ttl;
-                instance.setbacks = FaultSet::NONE;
                 if let Some(token) = token {
                     let acquisition = instance.caller.acquisition;
                     self.judge_write(id, token.0, acquisition);
@@ -781,12 +789,18 @@ impl<M: Subject> World<M> {
             trouble: self.instances[id.index()].trouble,
             awaited: call.is_some(),
             refused_by_itself: false,
+            prolonged: false,
             faults: FaultSet::NONE,
         }
     }
 
     fn send(&mut self, id: InstanceId, store: StoreId, call: M::Call, op: OpOf<M>, mono: Instant) {
         self.forget(id, call);
+        let instance = &mut self.instances[id.index()];
+        if instance.caller.stage == Stage::Waiting {
+            // What matters of a wait is what hit the attempt that succeeds.
+            instance.setbacks = instance.ongoing(self.stores[store.0 as usize].paused);
+        }
         let flight = self.new_flight(id, store, Some(call), Leg::Request(op), mono);
         let flight = self.launch(flight);
         self.instances[id.index()].awaited.push((call, flight));
@@ -926,6 +940,7 @@ impl<M: Subject> World<M> {
         match touch {
             Touch::Wrote(_) => self.instances[flight.instance.index()].touched = self.now,
             Touch::Renewed(mark) if mark.by == flight.tag => {
+                flight.prolonged = true;
                 self.instances[flight.instance.index()].touched = self.now;
             }
             Touch::Refused(mark) => {
@@ -980,8 +995,7 @@ impl<M: Subject> World<M> {
                 mark.noticed = mark.noticed.min(now);
             }
         }
-        // Was the lease prolonged after this was sent?
-        let prolonged = instance.caller.stage == Stage::Holding && instance.touched >= flight.sent;
+        let prolonged = instance.caller.stage == Stage::Holding && flight.prolonged;
         if prolonged {
             instance.lease_end = instance.lease_end.max(flight.sent_mono + M::ttl(&self.config));
         }
@@ -1092,8 +1106,10 @@ impl<M: Subject> World<M> {
     fn crash(&mut self, id: InstanceId) {
         self.abandon(id);
         self.start_clock(id);
+        let now = self.now;
         let instance = &mut self.instances[id.index()];
         instance.state = State::Down;
+        instance.resumed = now;
         instance.caller.stage = Stage::Idle;
         instance.caller.token = None;
         instance.hit(Fault::Crash);

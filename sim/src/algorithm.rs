@@ -117,7 +117,13 @@ impl<M: Subject> Registration<M> {
         self.card.promises.or(shown)
     }
 
-    fn trace(&self, world: &World<M>, setup: &Setup<M::Config>, steps: Vec<Step>, seed: Option<u64>) -> Trace {
+    fn trace(
+        &self,
+        world: &World<M>,
+        setup: &Setup<M::Config>,
+        steps: Vec<Step>,
+        seed: Option<u64>,
+    ) -> Trace {
         let header = Header {
             format: FORMAT,
             algorithm: self.card.name.clone(),
@@ -187,7 +193,12 @@ pub trait Algorithm: Send + Sync {
     /// # Errors
     ///
     /// As [`Algorithm::replay`].
-    fn shrink(&self, trace: &Trace, shows: &Shows, tick: &dyn Fn(usize)) -> Result<Option<Shrunk>, TraceError>;
+    fn shrink(
+        &self,
+        trace: &Trace,
+        shows: &Shows,
+        tick: &dyn Fn(usize),
+    ) -> Result<Option<Shrunk>, TraceError>;
 }
 
 impl<M: Subject> Algorithm for Registration<M>
@@ -215,10 +226,10 @@ where
         let mut world = World::<M>::new(&setup, self.judged(trace.header.shows.as_ref()));
         let mut teller = Teller::new(&world);
         let divergence =
-            trace::replay(&mut world, &trace.steps, |world, index, action| teller.hear(world, index, action)).err();
+            trace::replay(&mut world, &trace.steps, |world, index, action| teller.hear(world, index, action))
+                .err();
         let (found, said) = (trace::hash_name(world.hash()), trace.ending.hash.clone());
-        let divergence =
-            divergence.or_else(|| (found != said).then(|| Divergence::Hash { found, said }));
+        let divergence = divergence.or_else(|| (found != said).then(|| Divergence::Hash { found, said }));
         let outcome = Outcome {
             events: world.applied(),
             length: world.now().since(Default::default()),
@@ -230,7 +241,12 @@ where
         Ok(Replayed { story: teller.finish(&outcome.violations), outcome, divergence })
     }
 
-    fn shrink(&self, trace: &Trace, shows: &Shows, tick: &dyn Fn(usize)) -> Result<Option<Shrunk>, TraceError> {
+    fn shrink(
+        &self,
+        trace: &Trace,
+        shows: &Shows,
+        tick: &dyn Fn(usize),
+    ) -> Result<Option<Shrunk>, TraceError> {
         let setup: Setup<M::Config> = trace.setup()?;
         let target = |violation: &Violation| self.card.is_shown(shows, violation);
         let Some((setup, steps, tries)) =

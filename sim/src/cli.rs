@@ -236,7 +236,8 @@ impl Lab {
     fn hunt(&self, args: &HuntArgs, as_json: bool) -> Done {
         let algorithm = self.algorithm(&args.algorithm)?;
         let shape = args.shape.shape()?;
-        std::fs::create_dir_all(&args.out).map_err(|error| format!("cannot make {}: {error}", args.out.display()))?;
+        std::fs::create_dir_all(&args.out)
+            .map_err(|error| format!("cannot make {}: {error}", args.out.display()))?;
         let mut plan = hunt(algorithm)
             .instances(shape.instances)
             .storm(shape.storm)
@@ -256,8 +257,12 @@ impl Lab {
             say(&format!("{}\n", report_json(&report, &files)));
         } else {
             let card = algorithm.card();
-            let stories: String =
-                report.finds.iter().zip(&files).map(|(find, file)| report::find(find, card, Some(file))).collect();
+            let stories: String = report
+                .finds
+                .iter()
+                .zip(&files)
+                .map(|(find, file)| report::find(find, card, Some(file)))
+                .collect();
             say(&stories);
             if args.ledger {
                 say(&format!("\n{}", report::ledger(&report.ledger, report.seeds)));
@@ -335,11 +340,15 @@ impl Lab {
     fn read(&self, file: &Path) -> Result<(&dyn Algorithm, Trace), String> {
         let name = file.display();
         let bytes = std::fs::read(file).map_err(|error| {
-            format!("{name} is neither a trace file that can be read ({error}) nor an algorithm that `list` shows")
+            format!(
+                "{name} is neither a trace file that can be read ({error}) nor an algorithm that `list` shows"
+            )
         })?;
-        let text = String::from_utf8(bytes).map_err(|_| format!("{name} is no fencepost trace: it is not text"))?;
+        let text =
+            String::from_utf8(bytes).map_err(|_| format!("{name} is no fencepost trace: it is not text"))?;
         let trace = Trace::parse(&text).map_err(|error| format!("{name}: {error}"))?;
-        let algorithm = self.algorithm(&trace.header.algorithm).map_err(|error| format!("{name}: {error}"))?;
+        let algorithm =
+            self.algorithm(&trace.header.algorithm).map_err(|error| format!("{name}: {error}"))?;
         Ok((algorithm, trace))
     }
 }
@@ -355,7 +364,8 @@ fn target(
     if let (None, Some(shows)) = (asked, &trace.header.shows) {
         return Ok(shows.clone());
     }
-    let found = violations.iter().find(|violation| asked.is_none_or(|property| property == violation.property));
+    let found =
+        violations.iter().find(|violation| asked.is_none_or(|property| property == violation.property));
     let Some(violation) = found else {
         return Err(match asked {
             Some(property) => format!("the trace does not break {property}"),
@@ -371,7 +381,9 @@ fn diverged(algorithm: &dyn Algorithm, trace: &Trace, why: &str) -> String {
     if made == here {
         return format!("the replay diverged from the trace: {why}");
     }
-    format!("the replay diverged: the trace was made by revision {made} of the algorithm, this is revision {here}; {why}")
+    format!(
+        "the replay diverged: the trace was made by revision {made} of the algorithm, this is revision {here}; {why}"
+    )
 }
 
 fn verdict(clean: bool) -> ExitCode {

@@ -282,7 +282,12 @@ impl Hunt<'_> {
         let groups: Vec<_> = tally
             .groups
             .iter()
-            .map(|(&(property, defect), (count, seeds))| Group { property, defect, count: *count, seeds: seeds.clone() })
+            .map(|(&(property, defect), (count, seeds))| Group {
+                property,
+                defect,
+                count: *count,
+                seeds: seeds.clone(),
+            })
             .collect();
         let finds = self.tell_all(self.representatives(&groups));
         let declared = self.algorithm.card().defects.iter().map(|defect| defect.label);
@@ -361,7 +366,8 @@ impl Hunt<'_> {
         let defects = &self.algorithm.card().defects;
         let known = defects.iter().filter_map(|defect| {
             let all = groups.iter().filter(|group| group.defect == Some(defect.label));
-            all.min_by_key(|group| defect.breaks.iter().position(|property| *property == group.property)).cloned()
+            all.min_by_key(|group| defect.breaks.iter().position(|property| *property == group.property))
+                .cloned()
         });
         let unknown = groups.iter().filter(|group| group.defect.is_none()).cloned();
         known.chain(unknown).collect()

@@ -27,6 +27,6 @@ pub use fencepost_models::subject::{Ask, Subject, Told};
 pub use fencepost_models::trace::{Shows, Trace};
 pub use hunt::{Find, Group, Hunt, Report, Watch, hunt};
 pub use scenario::{Faults, Shape, Workload};
-pub use scheduler::Outcome;
+pub use scheduler::{Outcome, Reference};
 pub use shrink::Shrunk;
 pub use story::{Line, Look, Story, clock};

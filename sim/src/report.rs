@@ -69,8 +69,10 @@ pub fn gist(story: &Story) -> String {
         let now = believers(line);
         let state = if now == before { String::new() } else { now.clone() };
         let said = if line.fault { style(&line.text).yellow() } else { style(&line.text) };
-        let mark = if line.broken.is_empty() { String::new() } else { format!("  {}", style("◀").red().bold()) };
-        let row = format!("    {}  {}{mark}  {state}", style(clock(line.at)).dim(), pad(&said.to_string(), column));
+        let mark =
+            if line.broken.is_empty() { String::new() } else { format!("  {}", style("◀").red().bold()) };
+        let row =
+            format!("    {}  {}{mark}  {state}", style(clock(line.at)).dim(), pad(&said.to_string(), column));
         let _ = writeln!(text, "{}", row.trim_end());
         for broken in &line.broken {
             let _ = writeln!(text, "               {}", style(broken).red());
@@ -129,7 +131,13 @@ pub fn summary(report: &Report, card: &Card) -> String {
     if !unknown.is_empty() {
         let _ = writeln!(text, "\n{}", style("found but not declared").red().bold());
         for find in unknown {
-            let _ = writeln!(text, "  {:<20} first at seed {}, in {} seeds", find.group.property, find.group.first(), find.group.count);
+            let _ = writeln!(
+                text,
+                "  {:<20} first at seed {}, in {} seeds",
+                find.group.property,
+                find.group.first(),
+                find.group.count
+            );
         }
     }
     let seconds = report.elapsed.as_secs_f64().max(1e-9);
@@ -153,7 +161,10 @@ pub fn summary(report: &Report, card: &Card) -> String {
         style("no violation").green().bold().to_string()
     } else {
         let kinds = report.groups.len();
-        style(format!("{kinds} kind{} of violation", if kinds == 1 { "" } else { "s" })).red().bold().to_string()
+        style(format!("{kinds} kind{} of violation", if kinds == 1 { "" } else { "s" }))
+            .red()
+            .bold()
+            .to_string()
     };
     let _ = writeln!(text, "{verdict}");
     text
@@ -161,7 +172,11 @@ pub fn summary(report: &Report, card: &Card) -> String {
 
 fn defects(report: &Report, card: &Card) -> String {
     let mut text = format!("\n{}\n", style("known defects").bold());
-    let _ = writeln!(text, "  {:<7}{:>8}{:>13}{:>11}{:>8}   what is wrong", "label", "seed", "after seeds", "in seeds", "events");
+    let _ = writeln!(
+        text,
+        "  {:<7}{:>8}{:>13}{:>11}{:>8}   what is wrong",
+        "label", "seed", "after seeds", "in seeds", "events"
+    );
     for defect in &card.defects {
         let row = match report.find(defect.label) {
             Some(find) => {
@@ -217,7 +232,8 @@ pub fn timeline(story: &Story, all: bool) -> String {
         None => (story.lines.len().saturating_sub(CONTEXT), story.lines.len()),
     };
     let lanes = story.lines.iter().map(|line| line.looks.len()).max().unwrap_or(0);
-    let names: Vec<_> = (0..lanes as u32).map(|id| fencepost_models::subject::InstanceId(id).to_string()).collect();
+    let names: Vec<_> =
+        (0..lanes as u32).map(|id| fencepost_models::subject::InstanceId(id).to_string()).collect();
     let mut text = format!("{:>12}  {}  what happened\n", "time", names.join(" "));
     if first > 0 {
         let _ = writeln!(text, "{:>12}  … {first} events before; --all shows them", "");
@@ -228,12 +244,16 @@ pub fn timeline(story: &Story, all: bool) -> String {
     if last < story.lines.len() {
         let _ = writeln!(text, "{:>12}  … {} events after; --all shows them", "", story.lines.len() - last);
     }
-    let _ = writeln!(text, "\n· idle   ○ waits   ● believes it holds   ◐ holds no more   ‖ paused   ◉ paused, believing   ✗ down");
+    let _ = writeln!(
+        text,
+        "\n· idle   ○ waits   ● believes it holds   ◐ holds no more   ‖ paused   ◉ paused, believing   ✗ down"
+    );
     text
 }
 
 fn timeline_row(line: &Line, names: &[String]) -> String {
-    let lanes: Vec<_> = line.looks.iter().zip(names).map(|(look, name)| pad(&paint(*look), width(name))).collect();
+    let lanes: Vec<_> =
+        line.looks.iter().zip(names).map(|(look, name)| pad(&paint(*look), width(name))).collect();
     let said = if line.fault { style(&line.text).yellow() } else { style(&line.text) };
     let mut text = format!("{:>12}  {}  {said}", clock(line.at), lanes.join(" "));
     for broken in &line.broken {
@@ -273,7 +293,12 @@ pub fn replayed(replayed: &Replayed, card: &Card, all: bool) -> String {
     if replayed.outcome.violations.is_empty() {
         let _ = writeln!(text, "{}", style("no violation").green().bold());
     }
-    let _ = writeln!(text, "hash {} · {} events", hash_name(replayed.outcome.hash), thousands(replayed.outcome.events));
+    let _ = writeln!(
+        text,
+        "hash {} · {} events",
+        hash_name(replayed.outcome.hash),
+        thousands(replayed.outcome.events)
+    );
     if let Some(divergence) = &replayed.divergence {
         let _ = writeln!(text, "{} {divergence}", style("diverged:").red().bold());
     }
@@ -293,7 +318,8 @@ pub fn list<'a>(algorithms: impl Iterator<Item = &'a dyn Algorithm>) -> String {
             }
         };
         let promises: Vec<_> = card.promises.iter().map(Property::name).collect();
-        let _ = writeln!(text, "{}  {} · {expected}", pad(&style(&card.name).bold().to_string(), 28), card.about);
+        let _ =
+            writeln!(text, "{}  {} · {expected}", pad(&style(&card.name).bold().to_string(), 28), card.about);
         let _ = writeln!(text, "{}  promises {}", " ".repeat(28), style(promises.join(", ")).dim());
     }
     text

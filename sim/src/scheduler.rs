@@ -4,9 +4,12 @@
 //! then callers stop asking, and whoever still waits must get in before the end.
 
 use std::mem;
+use std::time::Duration;
 
+use fencepost::lease::LeaseConfig;
+use fencepost::mutex::{Mutex, MutexConfig, MutexTerms};
 use fencepost::store::StoreId;
-use fencepost::time::{Draw, Span};
+use fencepost::time::{Draw, Ppm, Span};
 use fencepost_models::clock::{Rate, Time};
 use fencepost_models::fault::{Fault, FaultSet, Ledger};
 use fencepost_models::property::{PropertySet, Violation};
@@ -569,7 +572,9 @@ impl<M: Subject> Simulator<M> {
             Fault::Drift => (Action::SetRate(victim, self.rate(fault)), None),
             Fault::WallJump => (Action::Jump(victim, self.jump()), None),
             Fault::CutToStore => (Action::CutToStore(victim, true), Some(Action::CutToStore(victim, false))),
-            Fault::CutFromStore => (Action::CutFromStore(victim, true), Some(Action::CutFromStore(victim, false))),
+            Fault::CutFromStore => {
+                (Action::CutFromStore(victim, true), Some(Action::CutFromStore(victim, false)))
+            }
             Fault::StorePause => (Action::StorePause(store), Some(Action::StoreResume(store))),
             Fault::StoreRestart => (Action::StoreRestart(store), None),
             Fault::StoreDrift => (Action::StoreRate(store, self.rate(fault)), None),
@@ -703,5 +708,34 @@ fn doubled(kind: LegKind) -> Option<Fault> {
         LegKind::Request => Some(Fault::Duplicate),
         LegKind::Hint => Some(Fault::HintDuplicate),
         LegKind::Reply | LegKind::Lost | LegKind::Write => None,
+    }
+}
+
+/// The workload by which simulators are compared, run on the mutex: each instance locks, holds for up to 20 s,
+/// unlocks, does something else for up to 5 s; a message takes 1 to 50 ms; nothing goes wrong. TTL 15 s, renewal
+/// each 7.5 s, attempts each second ± 20 %. Every property is judged and the hash is kept; no trace is.
+pub struct Reference {
+    simulator: Simulator<Mutex>,
+    scenario: Scenario<MutexTerms>,
+}
+
+impl Reference {
+    /// So many instances on so many locks, for so long.
+    pub fn new(instances: u32, resources: u32, length: Span) -> Reference {
+        let lease = LeaseConfig {
+            refresh_interval: Duration::from_millis(7_500),
+            jitter: Ppm::percent(20),
+            ..LeaseConfig::default()
+        };
+        // Fewer than three renewals fit into a time to live: a configuration that the mutex itself would refuse.
+        let terms = MutexConfig { lease, ..MutexConfig::default() }.unchecked_terms();
+        let ttl = terms.entry_ttl();
+        let scenario = Scenario::reference(terms, ttl, instances, resources, length);
+        Reference { simulator: Simulator::new(0, scenario.clone(), PropertySet::all()), scenario }
+    }
+
+    /// Runs one seed.
+    pub fn run(&mut self, seed: u64) -> Outcome {
+        self.simulator.run(seed, self.scenario.clone(), false)
     }
 }

@@ -124,7 +124,9 @@ impl<M: Subject, T: Fn(&Violation) -> bool> Shrinker<M, T> {
                     return;
                 }
                 let end = self.next_ask(id, start + 1).unwrap_or(self.steps.len());
-                let inside = |index: usize, step: &Step| index >= start && index < end && actor(&step.deed) == Some(id);
+                let inside = |index: usize, step: &Step| {
+                    index >= start && index < end && actor(&step.deed) == Some(id)
+                };
                 let outside = self.steps.iter().enumerate().filter(|(index, step)| !inside(*index, step));
                 let candidate: Vec<_> = outside.map(|(_, step)| step.clone()).collect();
                 if !self.keep(&self.setup.clone(), candidate) {
@@ -163,8 +165,12 @@ impl<M: Subject, T: Fn(&Violation) -> bool> Shrinker<M, T> {
     /// Leaves out instances, and calls the others A, B, C in the order of their entrance.
     fn drop_instances(&mut self) {
         for index in 0..self.setup.instances {
-            let without: Vec<_> =
-                self.steps.iter().filter(|step| actor(&step.deed) != Some(InstanceId(index))).cloned().collect();
+            let without: Vec<_> = self
+                .steps
+                .iter()
+                .filter(|step| actor(&step.deed) != Some(InstanceId(index)))
+                .cloned()
+                .collect();
             if without.len() < self.steps.len() {
                 self.keep(&self.setup.clone(), without);
             }
@@ -269,7 +275,8 @@ impl<M: Subject, T: Fn(&Violation) -> bool> Shrinker<M, T> {
 
     /// Rounder times: a step, and all that follow by as much.
     fn round_times(&mut self) {
-        const GRAINS: [u64; 6] = [10_000_000_000, 1_000_000_000, 500_000_000, 100_000_000, 10_000_000, 1_000_000];
+        const GRAINS: [u64; 6] =
+            [10_000_000_000, 1_000_000_000, 500_000_000, 100_000_000, 10_000_000, 1_000_000];
         for index in 0..self.steps.len() {
             for grain in GRAINS {
                 if self.tries > MOST_TRIES || index >= self.steps.len() {
@@ -347,4 +354,3 @@ fn each_name(deed: &mut Deed, mut rename: impl FnMut(&mut InstanceId)) {
         | Deed::End => {}
     }
 }
-

@@ -95,7 +95,9 @@ impl Teller {
         self.note_entries(world);
         self.names.clear();
         self.names.extend(world.flights().map(|(id, flight)| {
-            let call = flight.call.map_or_else(|| kind_name(flight.kind()).to_owned(), |call| verb(&format!("{call:?}")));
+            let call = flight
+                .call
+                .map_or_else(|| kind_name(flight.kind()).to_owned(), |call| verb(&format!("{call:?}")));
             (id, format!("{}'s {call}", flight.instance))
         }));
     }
@@ -163,9 +165,14 @@ impl Teller {
             Action::Lose(id) => fault(format!("{} is lost", self.name(id))),
             Action::Duplicate(id) => fault(format!("{} is doubled on its way", self.name(id))),
             Action::Stall(id) => fault(format!("{} gets stuck on its way", self.name(id))),
-            Action::GiveUp(id) => {
-                (with(format!("{} has been unanswered for too long: its host reports an error", self.name(id))), false, true)
-            }
+            Action::GiveUp(id) => (
+                with(format!(
+                    "{} has been unanswered for too long: its host reports an error",
+                    self.name(id)
+                )),
+                false,
+                true,
+            ),
             Action::Pause(id) => fault(format!("{id} is paused; its clocks go on")),
             Action::Suspend(id) => fault(format!("{id} is suspended, and its clocks with it")),
             Action::Resume(id) => (with(format!("{id} goes on")), false, true),
@@ -183,7 +190,9 @@ impl Teller {
             Action::StoreRate(_, rate) => fault(format!("the store's clock runs {}", speed(rate.0))),
             Action::Lag(_) => fault("the store's replica stops following".to_owned()),
             Action::CatchUp(_) => ("the store's replica has caught up".to_owned(), false, true),
-            Action::FailOver(_) => fault("the lagging replica takes over; the last writes are lost".to_owned()),
+            Action::FailOver(_) => {
+                fault("the lagging replica takes over; the last writes are lost".to_owned())
+            }
             Action::SetGrain(_, grain) if grain.early > Span::ZERO => {
                 fault(format!("entries expire up to {} early", grain.early))
             }
@@ -191,7 +200,9 @@ impl Teller {
                 fault(format!("entries expire up to {} late", grain.late))
             }
             Action::SetGrain(..) => ("entries expire in time again".to_owned(), false, true),
-            Action::WipeCounter(_) => fault("the store forgets its counter: revisions begin again".to_owned()),
+            Action::WipeCounter(_) => {
+                fault("the store forgets its counter: revisions begin again".to_owned())
+            }
             Action::Heal => ("from now on nothing goes wrong".to_owned(), false, true),
             Action::End => ("the run ends".to_owned(), false, true),
         }
@@ -220,7 +231,9 @@ impl Teller {
         let notable = !matches!(world.touched(), Some((_, Touch::Refused(_) | Touch::None, _)) | None);
         match how {
             Service::Done => (format!("{name}{did}"), false, notable),
-            Service::ErrorBefore => (format!("{name}: the store answers with an error, and has done nothing"), true, true),
+            Service::ErrorBefore => {
+                (format!("{name}: the store answers with an error, and has done nothing"), true, true)
+            }
             Service::ErrorAfter => (format!("{name}{did}, but the store answers with an error"), true, true),
             Service::Stale => (format!("{name} is answered by the lagging replica"), true, true),
         }
@@ -229,7 +242,9 @@ impl Teller {
 
 fn outcome(by: InstanceId, touch: Touch, to_lock: bool) -> String {
     let what = if to_lock { "the lock" } else { "its place in line" };
-    let whose = |mark: Mark| if mark.by.instance == by { "its own".to_owned() } else { format!("that of {}", mark.by.instance) };
+    let whose = |mark: Mark| {
+        if mark.by.instance == by { "its own".to_owned() } else { format!("that of {}", mark.by.instance) }
+    };
     match touch {
         Touch::None => " changes nothing".to_owned(),
         Touch::Wrote(None) => format!(" is applied: {what} is {by}'s"),
