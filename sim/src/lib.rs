@@ -17,6 +17,7 @@ mod scenario;
 mod scheduler;
 mod shrink;
 mod story;
+mod timers;
 
 pub use algorithm::{Algorithm, Card, Defect, Dice, Registration, Replayed, Runner};
 pub use algorithms::{ablated, algorithms, lab};

@@ -6,12 +6,8 @@ use fencepost_models::clock::Time;
 /// What is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Due {
-    /// The deadline of an instance's machine.
-    Wake(u32),
     /// A message on its present leg.
     Arrival(u32),
-    /// What a caller does next.
-    Ask(u32),
     /// An action that was decided on before.
     Planned(u32),
     /// The next fault of a family.
@@ -43,12 +39,10 @@ impl Queue {
     pub(crate) fn push(&mut self, at: Time, due: Due) -> Ticket {
         self.pushed += 1;
         let (kind, slot) = match due {
-            Due::Wake(slot) => (0, slot),
-            Due::Arrival(slot) => (1, slot),
-            Due::Ask(slot) => (2, slot),
-            Due::Planned(slot) => (3, slot),
-            Due::Fault(slot) => (4, slot),
-            Due::Heal => (5, 0),
+            Due::Arrival(slot) => (0, slot),
+            Due::Planned(slot) => (1, slot),
+            Due::Fault(slot) => (2, slot),
+            Due::Heal => (3, 0),
         };
         debug_assert!(slot < 1 << SLOT_BITS);
         let low = (self.pushed << (SLOT_BITS + KIND_BITS)) | (kind << SLOT_BITS) | u64::from(slot);
@@ -71,6 +65,12 @@ impl Queue {
         self.heap[hole] = key;
     }
 
+    /// When the first entry is due.
+    #[inline]
+    pub(crate) fn first(&self) -> Time {
+        self.heap.first().map_or(Time::MAX, |&key| Time::from_nanos((key >> 64) as u64))
+    }
+
     #[inline]
     pub(crate) fn pop(&mut self) -> Option<(Time, Due, Ticket)> {
         let last = self.heap.pop()?;
@@ -84,11 +84,9 @@ impl Queue {
         let low = first as u64;
         let slot = (low & ((1 << SLOT_BITS) - 1)) as u32;
         let due = match (low >> SLOT_BITS) & ((1 << KIND_BITS) - 1) {
-            0 => Due::Wake(slot),
-            1 => Due::Arrival(slot),
-            2 => Due::Ask(slot),
-            3 => Due::Planned(slot),
-            4 => Due::Fault(slot),
+            0 => Due::Arrival(slot),
+            1 => Due::Planned(slot),
+            2 => Due::Fault(slot),
             _ => Due::Heal,
         };
         Some((Time::from_nanos((first >> 64) as u64), due, (low >> (SLOT_BITS + KIND_BITS)) as Ticket))
@@ -134,13 +132,10 @@ mod tests {
         for slot in 0..1_000 {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             let at = Time::from_nanos(state >> 57);
-            let due = match slot % 6 {
-                0 => Due::Wake(slot),
-                1 => Due::Arrival(slot),
-                2 => Due::Ask(slot),
-                3 => Due::Planned(slot),
-                4 => Due::Fault(slot),
-                _ => Due::Heal,
+            let due = match slot % 3 {
+                0 => Due::Arrival(slot),
+                1 => Due::Planned(slot),
+                _ => Due::Fault(slot),
             };
             let ticket = queue.push(at, due);
             expected.push((at, ticket, due));

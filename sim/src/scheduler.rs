@@ -3,7 +3,6 @@
 //! A run has a stormy phase; then everything heals and a calm phase shows that healthy holders keep their locks;
 //! then callers stop asking, and whoever still waits must get in before the end.
 
-use std::mem;
 use std::time::Duration;
 
 use fencepost::lease::LeaseConfig;
@@ -22,6 +21,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::queue::{Due, Queue, Ticket};
 use crate::scenario::{Scenario, Stream, skewed, up_to};
+use crate::timers::{Timer, Timers};
 
 /// What a run came to.
 #[derive(Clone, Debug)]
@@ -54,10 +54,10 @@ struct Fate {
 /// What the scheduler keeps about an instance.
 #[derive(Clone, Copy, Debug)]
 struct Seat {
-    wake: Ticket,
-    wake_due: Time,
-    ask: Ticket,
-    next: Ask,
+    /// The deadline for which its timer is set.
+    due: Time,
+    /// What its caller asks next, if its timer for that is set.
+    next: Option<Ask>,
 }
 
 /// The streams of one run.
@@ -87,6 +87,7 @@ pub(crate) struct Simulator<M: Subject> {
     scenario: Scenario<M::Config>,
     world: World<M>,
     queue: Queue,
+    timers: Timers,
     streams: Streams,
     fates: Vec<Fate>,
     seats: Vec<Seat>,
@@ -94,8 +95,8 @@ pub(crate) struct Simulator<M: Subject> {
     free_plans: Vec<u32>,
     /// What reached a paused store or instance, and is delivered when it goes on.
     held_up: Vec<FlightId>,
-    fresh: Vec<FlightId>,
-    told: Vec<(InstanceId, Told)>,
+    /// What was decided while an action was being followed up, and is applied right after it.
+    at_once: Vec<Action>,
     steps: Option<Vec<Step>>,
     acquisitions: u64,
     healed: bool,
@@ -107,14 +108,14 @@ impl<M: Subject> Simulator<M> {
             world: World::new(&scenario.setup, promises),
             scenario,
             queue: Queue::default(),
+            timers: Timers::default(),
             streams: Streams::of(seed),
             fates: Vec::new(),
             seats: Vec::new(),
             planned: Vec::new(),
             free_plans: Vec::new(),
             held_up: Vec::new(),
-            fresh: Vec::new(),
-            told: Vec::new(),
+            at_once: Vec::new(),
             steps: None,
             acquisitions: 0,
             healed: false,
@@ -124,11 +125,16 @@ impl<M: Subject> Simulator<M> {
     /// Runs one seed. With `record`, the steps are kept.
     pub(crate) fn run(&mut self, seed: u64, scenario: Scenario<M::Config>, record: bool) -> Outcome {
         self.begin(seed, scenario, record);
-        while let Some((at, due, ticket)) = self.queue.pop() {
-            if at > self.scenario.end {
+        loop {
+            let (timer, entry) = (self.timers.first(), self.queue.first());
+            if timer.min(entry) > self.scenario.end {
                 break;
             }
-            self.happen(at, due, ticket);
+            if timer <= entry {
+                self.ring(timer);
+            } else if let Some((at, due, ticket)) = self.queue.pop() {
+                self.happen(at, due, ticket);
+            }
         }
         self.act(self.scenario.end.max(self.world.now()), Action::End);
         self.outcome()
@@ -165,8 +171,9 @@ impl<M: Subject> Simulator<M> {
         self.free_plans.clear();
         self.held_up.clear();
         self.seats.clear();
-        let idle = Seat { wake: NONE, wake_due: Time::MAX, ask: NONE, next: Ask::Lock };
+        let idle = Seat { due: Time::MAX, next: None };
         self.seats.resize(self.scenario.setup.instances as usize, idle);
+        self.timers.reset(self.scenario.setup.instances);
         self.steps = record.then(Vec::new);
         self.acquisitions = 0;
         self.healed = false;
@@ -179,27 +186,33 @@ impl<M: Subject> Simulator<M> {
         }
     }
 
+    /// The first timer is due.
+    #[inline]
+    fn ring(&mut self, at: Time) {
+        let timer = self.timers.due();
+        self.timers.set(timer, Time::MAX);
+        match timer {
+            Timer::Wake(index) => {
+                self.seats[index as usize].due = Time::MAX;
+                let id = InstanceId(index);
+                if self.world.instance(id).state == State::Up {
+                    self.act(at, Action::Wake(id));
+                }
+            }
+            Timer::Ask(index) => {
+                if let Some(ask) = self.seats[index as usize].next.take() {
+                    self.ask(at, InstanceId(index), ask);
+                }
+            }
+        }
+    }
+
     #[inline]
     fn happen(&mut self, at: Time, due: Due, ticket: Ticket) {
         match due {
-            Due::Wake(index) => {
-                let seat = &mut self.seats[index as usize];
-                if seat.wake == ticket {
-                    (seat.wake, seat.wake_due) = (NONE, Time::MAX);
-                    self.wake(at, InstanceId(index));
-                }
-            }
             Due::Arrival(slot) => {
                 if self.fates.get(slot as usize).is_some_and(|fate| fate.ticket == ticket) {
                     self.arrive(at, FlightId(slot));
-                }
-            }
-            Due::Ask(index) => {
-                let seat = &mut self.seats[index as usize];
-                if seat.ask == ticket {
-                    seat.ask = NONE;
-                    let action = Action::Ask(InstanceId(index), seat.next);
-                    self.ask(at, action);
                 }
             }
             Due::Planned(slot) => {
@@ -226,17 +239,20 @@ impl<M: Subject> Simulator<M> {
         }
         let concerned = self.concerned(&action);
         self.world.apply(at, action, draw);
-        // What follows may apply further actions, so the lists are taken out first.
-        let (mut fresh, mut told) = (mem::take(&mut self.fresh), mem::take(&mut self.told));
-        fresh.extend_from_slice(self.world.fresh());
-        told.extend_from_slice(self.world.told());
-        fresh.drain(..).for_each(|id| self.dispatch(id));
-        told.drain(..).for_each(|(id, told)| self.told(id, told));
-        (self.fresh, self.told) = (fresh, told);
+        for index in 0..self.world.fresh().len() {
+            self.dispatch(self.world.fresh()[index]);
+        }
+        for index in 0..self.world.told().len() {
+            let (id, told) = self.world.told()[index];
+            self.told(id, told);
+        }
         if let Some(id) = concerned {
             self.arm(id);
         }
         self.follow_up(action);
+        while let Some(action) = self.at_once.pop() {
+            self.act(at, action);
+        }
     }
 
     fn concerned(&self, action: &Action) -> Option<InstanceId> {
@@ -272,39 +288,26 @@ impl<M: Subject> Simulator<M> {
             Action::StoreRestart(_) => self.reset_connections(),
             Action::Restart(id) => self.think(id),
             Action::Crash(id) => {
-                self.seats[id.index()].ask = NONE;
+                self.seats[id.index()].next = None;
+                self.timers.set(Timer::Ask(id.0), Time::MAX);
                 self.deliver_held_up();
             }
             _ => {}
         }
     }
 
-    /// Queues the wake-up of an instance, unless one that is early enough is queued already.
+    /// Sets the timer of an instance to its machine's deadline.
     #[inline]
     fn arm(&mut self, id: InstanceId) {
-        if self.world.instance(id).state != State::Up {
-            return;
-        }
-        let Some(due) = self.world.wake_at(id).filter(|due| *due != Time::MAX) else { return };
-        let seat = self.seats[id.index()];
-        if seat.wake != NONE && seat.wake_due <= due {
+        let is_up = self.world.instance(id).state == State::Up;
+        let due = self.world.wake_at(id).filter(|_| is_up).unwrap_or(Time::MAX);
+        let seat = &mut self.seats[id.index()];
+        if std::mem::replace(&mut seat.due, due) == due {
             return;
         }
         let late = self.scenario.setup.bounds.slack;
         let late = if late == Span::ZERO { late } else { up_to(&mut self.streams.timers, late) };
-        let wake = self.queue.push((due + late).max(self.world.now()), Due::Wake(id.0));
-        self.seats[id.index()] = Seat { wake, wake_due: due, ..seat };
-    }
-
-    fn wake(&mut self, at: Time, id: InstanceId) {
-        if self.world.instance(id).state != State::Up {
-            return;
-        }
-        if self.world.wake_at(id).is_some_and(|due| due <= at) {
-            self.act(at, Action::Wake(id));
-        } else {
-            self.arm(id);
-        }
+        self.timers.set(Timer::Wake(id.0), (due + late).max(self.world.now()));
     }
 
     /// Decides on the fate of a message and queues its arrival.
@@ -324,10 +327,8 @@ impl<M: Subject> Simulator<M> {
                 delay = self.stall(id, kind, now).unwrap_or(delay);
             }
             if !is_copy && matches!(kind, LegKind::Request | LegKind::Hint) && self.strikes(doubled(kind)) {
-                self.set_fate(id, fate);
-                self.queue_arrival(id, now + delay);
-                // The copy is dispatched as a fresh message of this action.
-                return self.act(now, Action::Duplicate(id));
+                // The copy is dispatched as a fresh message of that action.
+                self.at_once.push(Action::Duplicate(id));
             }
         }
         self.set_fate(id, fate);
@@ -382,7 +383,7 @@ impl<M: Subject> Simulator<M> {
             return None;
         }
         let delay = skewed(&mut self.streams.faults[fault as usize], most);
-        self.act(now, Action::Stall(id));
+        self.at_once.push(Action::Stall(id));
         Some(delay)
     }
 
@@ -434,7 +435,7 @@ impl<M: Subject> Simulator<M> {
 
     fn deliver_held_up(&mut self) {
         let now = self.world.now();
-        for id in mem::take(&mut self.held_up) {
+        for id in std::mem::take(&mut self.held_up) {
             if self.is_held_up(id) {
                 self.held_up.push(id);
             } else {
@@ -476,9 +477,8 @@ impl<M: Subject> Simulator<M> {
     }
 
     fn plan_ask(&mut self, id: InstanceId, at: Time, next: Ask) {
-        let ask = self.queue.push(at, Due::Ask(id.0));
-        let seat = &mut self.seats[id.index()];
-        (seat.ask, seat.next) = (ask, next);
+        self.seats[id.index()].next = Some(next);
+        self.timers.set(Timer::Ask(id.0), at);
     }
 
     fn choose_ask(&mut self) -> Ask {
@@ -490,8 +490,7 @@ impl<M: Subject> Simulator<M> {
         if M::request(ask).is_some() { ask } else { Ask::Lock }
     }
 
-    fn ask(&mut self, at: Time, action: Action) {
-        let Action::Ask(id, ask) = action else { return };
+    fn ask(&mut self, at: Time, id: InstanceId, ask: Ask) {
         if self.world.instance(id).state == State::Paused {
             // A caller that stands still asks as soon as it goes on.
             return self.plan_ask(id, at + self.scenario.setup.bounds.delay, ask);
@@ -499,6 +498,7 @@ impl<M: Subject> Simulator<M> {
         if ask.wants() && at >= self.scenario.drain {
             return;
         }
+        let action = Action::Ask(id, ask);
         if self.world.check(at, &action).is_ok() {
             self.act(at, action);
             if ask.wants()
@@ -631,8 +631,8 @@ impl<M: Subject> Simulator<M> {
             if from_store {
                 self.act(at, Action::CutFromStore(id, false));
             }
-            let seat = self.seats[id.index()];
-            if self.world.instance(id).caller.stage == Stage::Holding && seat.next == Ask::Unlock {
+            let unlocks = self.seats[id.index()].next == Some(Ask::Unlock);
+            if self.world.instance(id).caller.stage == Stage::Holding && unlocks {
                 let hold = up_to(&mut self.streams.workload, self.scenario.workload.hold_max);
                 self.plan_ask(id, at + hold, Ask::Unlock);
             }
