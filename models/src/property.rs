@@ -253,7 +253,7 @@ impl<M: Subject> World<M> {
             return;
         }
         self.verdict.broken.0 |= 1 << property as u32;
-        let (at, action) = (self.now, self.applied);
+        let (at, action) = (self.now, self.applied - 1);
         let hits = |id: InstanceId| self.instances.get(id.index()).map_or(FaultSet::NONE, |one| one.hits(at));
         let facts = Facts {
             culprit: facts.culprit.or(hits(culprit)),
@@ -317,15 +317,13 @@ impl<M: Subject> World<M> {
 
     /// A claim was refused: is what refused it an orphan, or the claimant's own?
     fn judge_refusal(&mut self, flight: FlightId, mark: Mark) {
-        if let Some(flight) = self.flight(flight) {
-            self.judge_orphan(mark, flight.sent, Some(flight.instance));
-        }
+        let (tag, sent, is_copy) = self.claim(flight);
+        self.judge_orphan(mark, sent, Some(tag.instance));
         let grace = self.bounds.delay * 2 + self.bounds.slack;
-        let Some(flight) = self.flight(flight).filter(|flight| flight.tag == mark.by && !flight.is_copy)
-        else {
+        if tag != mark.by || is_copy {
             return;
-        };
-        let (sent, by) = (flight.sent, mark.by.instance);
+        }
+        let by = mark.by.instance;
         let owner = &self.instances[by.index()];
         let undisturbed = owner.trouble == owner.trouble_at_notice;
         if mark.noticed != Time::MAX && sent > mark.noticed + grace && undisturbed {
@@ -351,12 +349,14 @@ impl<M: Subject> World<M> {
     pub(crate) fn judge_step(&mut self, id: InstanceId) {
         let now = self.now;
         let instance = &mut self.instances[id.index()];
+        let until = instance.machine.belief();
+        if until.is_none() && !instance.believes && instance.caller.stage != Stage::Holding {
+            return;
+        }
         let mono = Instant::from_nanos(instance.clock.read(now));
-        let believes = instance.machine.belief().is_some_and(|until| mono < until);
-        if instance.caller.stage == Stage::Holding
-            && mono > instance.lease_end + self.bounds.slack
-            && instance.state == State::Up
-        {
+        let believes = until.is_some_and(|until| mono < until);
+        let overdue = mono > instance.lease_end + self.bounds.slack;
+        if overdue && instance.caller.stage == Stage::Holding && instance.state == State::Up {
             self.violated(Property::LossNoticed, id, None, Facts::default());
         }
         let instance = &mut self.instances[id.index()];

@@ -294,6 +294,11 @@ impl<P: Simulated> SimStore<P> {
         StoreTime::from_nanos(self.clock.read(now))
     }
 
+    /// The replica stops following.
+    pub fn lag(&mut self) {
+        self.replica = Some(self.shelves.clone());
+    }
+
     /// The lagging replica takes over: what it had not seen is lost, and revisions jump ahead.
     pub fn fail_over(&mut self) {
         if let Some(shelves) = self.replica.take() {

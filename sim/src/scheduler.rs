@@ -40,6 +40,9 @@ pub struct Outcome {
     pub ledger: Ledger,
 }
 
+/// The deadline of a timer that has rung and must be set anew, whatever the next deadline is.
+const RUNG: Time = Time::ZERO;
+
 /// No entry is queued.
 const NONE: Ticket = 0;
 
@@ -190,16 +193,20 @@ impl<M: Subject> Simulator<M> {
     #[inline]
     fn ring(&mut self, at: Time) {
         let timer = self.timers.due();
-        self.timers.set(timer, Time::MAX);
         match timer {
             Timer::Wake(index) => {
-                self.seats[index as usize].due = Time::MAX;
                 let id = InstanceId(index);
                 if self.world.instance(id).state == State::Up {
+                    // The step sets it anew.
+                    self.seats[id.index()].due = RUNG;
                     self.act(at, Action::Wake(id));
+                } else {
+                    self.seats[id.index()].due = Time::MAX;
+                    self.timers.set(timer, Time::MAX);
                 }
             }
             Timer::Ask(index) => {
+                self.timers.set(timer, Time::MAX);
                 if let Some(ask) = self.seats[index as usize].next.take() {
                     self.ask(at, InstanceId(index), ask);
                 }
@@ -231,14 +238,37 @@ impl<M: Subject> Simulator<M> {
     /// Applies an action and schedules what follows from it.
     #[inline]
     fn act(&mut self, at: Time, action: Action) {
-        let moves_a_machine =
-            matches!(action, Action::Ask(..) | Action::Wake(_) | Action::Deliver(_) | Action::GiveUp(_));
-        let draw = if moves_a_machine { Draw(self.streams.draws.next_u32()) } else { Draw(0) };
+        match action {
+            Action::Ask(id, _) | Action::Wake(id) => self.move_machine(at, action, id),
+            Action::Serve(id, _) => {
+                self.apply(at, action, Draw(0));
+                self.onward(id);
+            }
+            Action::Deliver(id) => {
+                let Some(addressee) = self.world.flight(id).map(|flight| flight.instance) else { return };
+                self.move_machine(at, action, addressee);
+                self.notice_loss(id);
+            }
+            _ => self.act_rarely(at, action),
+        }
+        while let Some(action) = self.at_once.pop() {
+            self.act(at, action);
+        }
+    }
+
+    #[inline]
+    fn apply(&mut self, at: Time, action: Action, draw: Draw) {
         if let Some(steps) = &mut self.steps {
             steps.push(Step { t: at, draw, deed: describe(&self.world, &action) });
         }
-        let concerned = self.concerned(&action);
         self.world.apply(at, action, draw);
+    }
+
+    /// An action that lets a machine take a step: what it sends is dispatched, what it tells is heard.
+    #[inline]
+    fn move_machine(&mut self, at: Time, action: Action, id: InstanceId) {
+        let draw = Draw(self.streams.draws.next_u32());
+        self.apply(at, action, draw);
         for index in 0..self.world.fresh().len() {
             self.dispatch(self.world.fresh()[index]);
         }
@@ -246,48 +276,53 @@ impl<M: Subject> Simulator<M> {
             let (id, told) = self.world.told()[index];
             self.told(id, told);
         }
-        if let Some(id) = concerned {
-            self.arm(id);
-        }
-        self.follow_up(action);
-        while let Some(action) = self.at_once.pop() {
-            self.act(at, action);
-        }
+        self.arm(id);
     }
 
-    fn concerned(&self, action: &Action) -> Option<InstanceId> {
-        match *action {
-            Action::Ask(id, _)
-            | Action::Wake(id)
-            | Action::Resume(id)
-            | Action::Restart(id)
-            | Action::SetRate(id, _)
-            | Action::Crash(id) => Some(id),
-            Action::Deliver(flight) | Action::GiveUp(flight) => {
-                self.world.flight(flight).map(|flight| flight.instance)
-            }
-            _ => None,
-        }
-    }
-
-    /// What else an action brings about.
+    /// A request was served: its reply is under way, or it was lost.
     #[inline]
-    fn follow_up(&mut self, action: Action) {
-        match action {
-            Action::Serve(id, _) => match self.world.flight(id).map(|flight| flight.kind()) {
-                Some(LegKind::Reply) => self.dispatch(id),
-                Some(LegKind::Lost) => self.await_nothing(id),
-                Some(LegKind::Request | LegKind::Hint | LegKind::Write) | None => {}
-            },
-            Action::Deliver(id) | Action::Lose(id) => {
-                if self.world.flight(id).is_some_and(|flight| flight.kind() == LegKind::Lost) {
-                    self.await_nothing(id);
-                }
+    fn onward(&mut self, id: FlightId) {
+        match self.world.flight(id).map(|flight| flight.kind()) {
+            Some(LegKind::Reply) => self.dispatch(id),
+            Some(LegKind::Lost) => self.await_nothing(id),
+            Some(LegKind::Request | LegKind::Hint | LegKind::Write | LegKind::Landed) | None => {}
+        }
+    }
+
+    fn notice_loss(&mut self, id: FlightId) {
+        if self.world.flight(id).is_some_and(|flight| flight.kind() == LegKind::Lost) {
+            self.await_nothing(id);
+        }
+    }
+
+    /// Everything that is not the daily business of a run.
+    #[cold]
+    fn act_rarely(&mut self, at: Time, action: Action) {
+        if let Action::GiveUp(id) = action {
+            if let Some(instance) = self.world.flight(id).map(|flight| flight.instance) {
+                self.move_machine(at, action, instance);
             }
-            Action::Resume(_) | Action::StoreResume(_) => self.deliver_held_up(),
+            return;
+        }
+        self.apply(at, action, Draw(0));
+        for index in 0..self.world.fresh().len() {
+            self.dispatch(self.world.fresh()[index]);
+        }
+        match action {
+            Action::Lose(id) => self.notice_loss(id),
+            Action::Resume(id) => {
+                self.arm(id);
+                self.deliver_held_up();
+            }
+            Action::StoreResume(_) => self.deliver_held_up(),
             Action::StoreRestart(_) => self.reset_connections(),
-            Action::Restart(id) => self.think(id),
+            Action::Restart(id) => {
+                self.arm(id);
+                self.think(id);
+            }
+            Action::SetRate(id, _) => self.arm(id),
             Action::Crash(id) => {
+                self.arm(id);
                 self.seats[id.index()].next = None;
                 self.timers.set(Timer::Ask(id.0), Time::MAX);
                 self.deliver_held_up();
@@ -302,12 +337,13 @@ impl<M: Subject> Simulator<M> {
         let is_up = self.world.instance(id).state == State::Up;
         let due = self.world.wake_at(id).filter(|_| is_up).unwrap_or(Time::MAX);
         let seat = &mut self.seats[id.index()];
-        if std::mem::replace(&mut seat.due, due) == due {
+        if std::mem::replace(&mut seat.due, due) == due && due != RUNG {
             return;
         }
         let late = self.scenario.setup.bounds.slack;
         let late = if late == Span::ZERO { late } else { up_to(&mut self.streams.timers, late) };
-        self.timers.set(Timer::Wake(id.0), (due + late).max(self.world.now()));
+        let at = if due == Time::MAX { due } else { (due + late).max(self.world.now()) };
+        self.timers.set(Timer::Wake(id.0), at);
     }
 
     /// Decides on the fate of a message and queues its arrival.
@@ -320,7 +356,7 @@ impl<M: Subject> Simulator<M> {
         let spread = bounds.delay.minus(self.scenario.delay_min);
         let mut delay = self.scenario.delay_min + up_to(&mut self.streams.delays, spread);
         let mut fate = Fate { ticket: NONE, lost: false, service: Service::Done };
-        if !self.scenario.faults.is_empty() && !self.healed && kind != LegKind::Lost {
+        if self.is_stormy() {
             fate.lost = self.strikes(lost(kind));
             fate.service = self.service(id, kind);
             if !is_copy && self.strikes(late(kind)) {
@@ -406,19 +442,33 @@ impl<M: Subject> Simulator<M> {
         let fate = self.fates[id.0 as usize];
         let Some(flight) = self.world.flight(id) else { return };
         let action = match flight.leg {
-            _ if fate.lost && !self.healed && !matches!(flight.leg, Leg::Lost | Leg::Write(_)) => {
-                Action::Lose(id)
-            }
-            Leg::Request(_) if self.healed => Action::Serve(id, Service::Done),
-            Leg::Request(_) => Action::Serve(id, self.possible(id, fate.service)),
+            Leg::Request(_) => Action::Serve(id, Service::Done),
             Leg::Lost => Action::GiveUp(id),
-            Leg::Reply(..) | Leg::Hint(_) | Leg::Write(_) => Action::Deliver(id),
+            Leg::Reply(..) | Leg::Hint(_) | Leg::Write(_) | Leg::Landed => Action::Deliver(id),
         };
-        if self.is_held_up(id) {
-            self.held_up.push(id);
+        if self.is_stormy() {
+            self.arrive_in_storm(at, id, fate, action);
         } else {
             self.act(at, action);
         }
+    }
+
+    /// Whether anything may go wrong now.
+    fn is_stormy(&self) -> bool {
+        !self.healed && !self.scenario.faults.is_empty()
+    }
+
+    fn arrive_in_storm(&mut self, at: Time, id: FlightId, fate: Fate, usual: Action) {
+        if self.is_held_up(id) {
+            return self.held_up.push(id);
+        }
+        let action = match usual {
+            Action::Serve(..) if !fate.lost => Action::Serve(id, self.possible(id, fate.service)),
+            Action::Serve(..) => Action::Lose(id),
+            Action::Deliver(_) if fate.lost => Action::Lose(id),
+            usual => usual,
+        };
+        self.act(at, action);
     }
 
     /// Whether a message has come to somebody who stands still.
@@ -426,7 +476,7 @@ impl<M: Subject> Simulator<M> {
         let Some(flight) = self.world.flight(id) else { return false };
         match flight.leg {
             Leg::Request(_) => self.world.stores()[flight.store.0 as usize].paused,
-            Leg::Write(_) => false,
+            Leg::Write(_) | Leg::Landed => false,
             Leg::Reply(..) | Leg::Hint(_) | Leg::Lost => {
                 self.world.instance(flight.instance).state == State::Paused
             }
@@ -691,7 +741,7 @@ fn lost(kind: LegKind) -> Option<Fault> {
         LegKind::Request => Some(Fault::RequestLost),
         LegKind::Reply => Some(Fault::ReplyLost),
         LegKind::Hint => Some(Fault::HintLost),
-        LegKind::Lost | LegKind::Write => None,
+        LegKind::Lost | LegKind::Write | LegKind::Landed => None,
     }
 }
 
@@ -699,7 +749,7 @@ fn late(kind: LegKind) -> Option<Fault> {
     match kind {
         LegKind::Request | LegKind::Reply | LegKind::Write => Some(Fault::Delay),
         LegKind::Hint => Some(Fault::HintLate),
-        LegKind::Lost => None,
+        LegKind::Lost | LegKind::Landed => None,
     }
 }
 
@@ -707,7 +757,7 @@ fn doubled(kind: LegKind) -> Option<Fault> {
     match kind {
         LegKind::Request => Some(Fault::Duplicate),
         LegKind::Hint => Some(Fault::HintDuplicate),
-        LegKind::Reply | LegKind::Lost | LegKind::Write => None,
+        LegKind::Reply | LegKind::Lost | LegKind::Write | LegKind::Landed => None,
     }
 }
 

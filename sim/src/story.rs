@@ -295,7 +295,7 @@ fn kind_name(kind: LegKind) -> &'static str {
     match kind {
         LegKind::Hint => "hint",
         LegKind::Write => "write",
-        LegKind::Request | LegKind::Reply | LegKind::Lost => "message",
+        LegKind::Request | LegKind::Reply | LegKind::Lost | LegKind::Landed => "message",
     }
 }
 

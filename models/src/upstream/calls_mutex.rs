@@ -458,7 +458,7 @@ mod tests {
         assert_eq!(bench.at(4_001).lock(B), Touch::Wrote(None));
         bench.ask(A, Request::Unlock);
         assert!(matches!(bench.serve(A), Touch::Deleted(mark) if mark.by.instance == B));
-        assert!(bench.believes(B) && Kv::lock(&mut bench.table, StoreTime::ZERO).is_none());
+        assert!(bench.believes(B) && Kv::lock(&mut bench.table).is_none());
     }
 
     #[test]

@@ -1,0 +1,319 @@
+//! Instances and the callers who use them.
+
+use std::fmt;
+
+use fencepost::machine::{Input, Machine};
+use fencepost::store::FencingToken;
+use fencepost::time::{Draw, Instant, Span};
+
+use super::action::{ask_code, told_code};
+use super::{FlightId, World, identity};
+use crate::clock::{Clock, Rate, Time};
+use crate::fault::{Fault, FaultSet};
+use crate::property::Fate;
+use crate::store::{Simulated, Tag};
+use crate::subject::{Ask, InstanceId, Subject, Told};
+
+/// How an instance is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum State {
+    /// It runs.
+    Up,
+    /// It stands still.
+    Paused,
+    /// It is dead.
+    Down,
+}
+
+/// What a caller is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Stage {
+    /// Nothing.
+    Idle,
+    /// It waits for the lock.
+    Waiting,
+    /// It was told that it has the lock, and nothing else since.
+    Holding,
+    /// It has unlocked and waits for the outcome.
+    Leaving,
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Stage::Idle => "idle",
+            Stage::Waiting => "waiting",
+            Stage::Holding => "holding",
+            Stage::Leaving => "leaving",
+        })
+    }
+}
+
+/// A caller: the one who uses an instance's lock.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    /// What it is doing.
+    pub stage: Stage,
+    /// Which acquisition this is.
+    pub acquisition: u32,
+    /// When it asked.
+    pub asked: Time,
+    /// Until when it wants to wait, on its own clock.
+    pub deadline: Instant,
+    /// Its token.
+    pub token: Option<FencingToken>,
+}
+
+/// One instance.
+#[derive(Clone, Debug)]
+pub struct Instance<M: Machine> {
+    /// Its machine.
+    pub machine: M,
+    /// Its clocks.
+    pub clock: Clock,
+    /// How it is.
+    pub state: State,
+    /// Its caller.
+    pub caller: Caller,
+    /// Which lock it uses.
+    pub resource: u32,
+    pub(super) incarnation: u32,
+    /// When it last began to run.
+    pub(super) resumed: Time,
+    pub(super) awaited: Vec<(M::Call, FlightId)>,
+    pub(super) to_store_cut: bool,
+    pub(super) from_store_cut: bool,
+    /// Whether the monitors count it among the believers.
+    pub(crate) believes: bool,
+    /// When its lease ends at the latest, on its own clock.
+    pub(crate) lease_end: Instant,
+    /// When its entry was written or renewed last.
+    pub(crate) touched: Time,
+    pub(crate) fate: Fate,
+    /// What hit it since it was granted the lock or last renewed cleanly.
+    pub(crate) setbacks: FaultSet,
+    /// How many requests that may have cost since it asked or last renewed cleanly; two stands for any number.
+    pub(crate) trouble: u32,
+    /// How much of that there was when it was last refused by its own entry.
+    pub(crate) trouble_at_notice: u32,
+    /// What it has not met yet.
+    pub(super) pending: FaultSet,
+}
+
+impl<M: Machine> Instance<M> {
+    pub(super) fn new(machine: M, resource: u32, clock: Clock) -> Instance<M> {
+        let (stage, acquisition, asked, deadline) = (Stage::Idle, 0, Time::ZERO, Instant::MAX);
+        Instance {
+            machine,
+            clock,
+            state: State::Up,
+            caller: Caller { stage, acquisition, asked, deadline, token: None },
+            resource,
+            incarnation: 0,
+            resumed: Time::ZERO,
+            awaited: Vec::new(),
+            to_store_cut: false,
+            from_store_cut: false,
+            believes: false,
+            lease_end: Instant::MAX,
+            touched: Time::ZERO,
+            fate: Fate::default(),
+            setbacks: FaultSet::NONE,
+            trouble: 0,
+            trouble_at_notice: 0,
+            pending: FaultSet::NONE,
+        }
+    }
+
+    /// Which of its incarnations this is, from zero.
+    pub fn incarnation(&self) -> u32 {
+        self.incarnation
+    }
+
+    /// Whether its requests and the replies to it are cut.
+    pub fn cuts(&self) -> (bool, bool) {
+        (self.to_store_cut, self.from_store_cut)
+    }
+
+    /// What has hit it since its last clean renewal, and what is wrong with its clocks.
+    pub(crate) fn hits(&self, now: Time) -> FaultSet {
+        let mut hits = self.setbacks;
+        if self.clock.wall_error(now) >= Span::from_millis(1) {
+            hits.add(Fault::WallJump);
+        }
+        hits
+    }
+
+    /// What is wrong right now with the way to the store.
+    pub(super) fn ongoing(&self, store_paused: bool) -> FaultSet {
+        let conditions = [
+            (store_paused, Fault::StorePause),
+            (self.to_store_cut, Fault::CutToStore),
+            (self.from_store_cut, Fault::CutFromStore),
+        ];
+        conditions.into_iter().filter(|(holds, _)| *holds).map(|(_, fault)| fault).collect()
+    }
+
+    pub(super) fn hit(&mut self, fault: Fault) {
+        self.setbacks.add(fault);
+        self.trouble += if fault.is_heavy() { 2 } else { 1 };
+    }
+}
+
+impl<M: Subject> World<M> {
+    pub(super) fn ask(&mut self, id: InstanceId, ask: Ask, draw: Draw) {
+        let now = self.now;
+        let instance = &mut self.instances[id.index()];
+        let caller = &mut instance.caller;
+        self.digest.word(ask_code(ask));
+        match ask {
+            Ask::Lock | Ask::TryLock | Ask::LockFor(_) if caller.stage == Stage::Idle => {
+                caller.stage = Stage::Waiting;
+                caller.acquisition += 1;
+                caller.asked = now;
+                caller.deadline = match ask {
+                    Ask::LockFor(span) => Instant::from_nanos(instance.clock.read(now)) + span,
+                    Ask::Lock | Ask::TryLock | Ask::Cancel | Ask::Unlock | Ask::UnlockAgain | Ask::Extend => {
+                        Instant::MAX
+                    }
+                };
+                let ongoing = instance.ongoing(self.stores[0].paused);
+                (instance.setbacks, instance.trouble) = (ongoing, if ongoing.is_empty() { 0 } else { 2 });
+            }
+            Ask::Unlock | Ask::UnlockAgain if caller.stage == Stage::Holding => {
+                let last_write = caller.token.map(|token| (token.0, caller.acquisition));
+                (caller.stage, caller.asked) = (Stage::Leaving, now);
+                if let Some((token, acquisition)) = last_write.filter(|_| self.believes(id)) {
+                    self.judge_write(id, token, acquisition);
+                }
+                self.abandon(id);
+            }
+            Ask::Cancel => self.note(id, Fault::Cancel),
+            Ask::Lock | Ask::TryLock | Ask::LockFor(_) | Ask::Unlock | Ask::UnlockAgain | Ask::Extend => {}
+        }
+        if ask == Ask::UnlockAgain {
+            self.note(id, Fault::UnlockTwice);
+        }
+        if let Some(request) = M::request(ask) {
+            self.step(id, Input::Request(request), draw);
+        }
+    }
+
+    pub(super) fn tell(&mut self, id: InstanceId, told: Told, mono: Instant) {
+        self.judge_told(id, told);
+        self.digest.word(told_code(told));
+        let ttl = M::ttl(&self.config);
+        let instance = &mut self.instances[id.index()];
+        match told {
+            Told::Acquired(token) => {
+                instance.caller.stage = Stage::Holding;
+                instance.caller.token = token;
+                instance.lease_end = mono + ttl;
+                if let Some(token) = token {
+                    let acquisition = instance.caller.acquisition;
+                    self.judge_write(id, token.0, acquisition);
+                }
+            }
+            Told::Denied | Told::Released | Told::Lost => {
+                self.abandon(id);
+                self.instances[id.index()].caller.stage = Stage::Idle;
+            }
+            Told::Panicked => self.crash(id),
+            Told::Extended | Told::Rejected => {}
+        }
+        self.told.push((id, told));
+    }
+
+    /// From now on nobody wants the entry of the present acquisition of `id`.
+    pub(super) fn abandon(&mut self, id: InstanceId) {
+        let instance = &self.instances[id.index()];
+        let tag = Tag { instance: id, acquisition: instance.caller.acquisition };
+        for store in &mut self.stores {
+            if let Some(mark) = M::Store::lock(&mut store.shelves[instance.resource as usize])
+                && mark.by == tag
+            {
+                mark.abandoned = mark.abandoned.min(self.now);
+            }
+        }
+    }
+
+    /// A fault that its instance meets at its next step.
+    pub(super) fn note(&mut self, id: InstanceId, fault: Fault) {
+        self.ledger.fire(fault);
+        self.instances[id.index()].pending.add(fault);
+    }
+
+    pub(super) fn tag(&self, id: InstanceId) -> Tag {
+        Tag { instance: id, acquisition: self.instances[id.index()].caller.acquisition }
+    }
+
+    pub(super) fn pause(&mut self, id: InstanceId, fault: Fault) {
+        self.note(id, fault);
+        let now = self.now;
+        let instance = &mut self.instances[id.index()];
+        instance.state = State::Paused;
+        instance.hit(fault);
+        if fault == Fault::Suspend {
+            instance.clock.set_rate(now, Rate::STOPPED);
+            self.void_until = Time::MAX;
+        }
+    }
+
+    pub(super) fn resume(&mut self, id: InstanceId) {
+        let now = self.now;
+        let instance = &mut self.instances[id.index()];
+        instance.state = State::Up;
+        instance.resumed = now;
+        self.start_clock(id);
+    }
+
+    /// A suspended instance's clock goes on; once its old beliefs are over, exclusion is promised again.
+    pub(super) fn start_clock(&mut self, id: InstanceId) {
+        let instance = &mut self.instances[id.index()];
+        if instance.clock.rate() != Rate::STOPPED {
+            return;
+        }
+        instance.clock.set_rate(self.now, Rate::TRUE);
+        if self.instances.iter().all(|other| other.clock.rate() != Rate::STOPPED) {
+            self.void_until = self.now;
+            self.void_for(M::ttl(&self.config) * 2 + self.bounds.orphan);
+        }
+    }
+
+    pub(super) fn crash(&mut self, id: InstanceId) {
+        self.abandon(id);
+        self.start_clock(id);
+        let now = self.now;
+        let instance = &mut self.instances[id.index()];
+        instance.state = State::Down;
+        instance.resumed = now;
+        instance.caller.stage = Stage::Idle;
+        instance.caller.token = None;
+        instance.hit(Fault::Crash);
+        if std::mem::take(&mut instance.believes) {
+            let resource = instance.resource as usize;
+            self.believers[resource].retain(|&other| other != id);
+        }
+        let awaited = std::mem::take(&mut self.instances[id.index()].awaited);
+        awaited.iter().for_each(|(_, flight)| self.disown(*flight));
+        if self.applied_is_fault(id) {
+            self.ledger.fire(Fault::Crash);
+        }
+    }
+
+    /// A machine that panicked has not been hit by a fault.
+    pub(super) fn applied_is_fault(&self, id: InstanceId) -> bool {
+        !self.told.iter().any(|(other, told)| *other == id && *told == Told::Panicked)
+    }
+
+    pub(super) fn restart(&mut self, id: InstanceId) {
+        let instance = &mut self.instances[id.index()];
+        instance.incarnation += 1;
+        instance.machine = M::new(&self.config, identity(id.0, instance.incarnation));
+        instance.state = State::Up;
+        instance.resumed = self.now;
+        instance.clock.set_rate(self.now, Rate::TRUE);
+        instance.pending.add(Fault::Crash);
+        (instance.to_store_cut, instance.from_store_cut) = (false, false);
+    }
+}

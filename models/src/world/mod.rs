@@ -1,0 +1,394 @@
+//! The world: instances with clocks of their own, stores, messages under way, and what must hold.
+//!
+//! The world applies one [`Action`] at a time, at a true time that it is given, and never decides *when*: that is
+//! a scheduler's job. A scheduler may be a seeded simulator, an exhaustive checker, or a trace. What an action may
+//! be at a moment is [`World::check`]; what must have happened before a moment is [`World::overdue`]; a scheduler
+//! that respects both cannot produce an unfair run.
+
+mod action;
+mod flight;
+mod instance;
+
+use fencepost::machine::{Effect, Effects, Identity, Input};
+use fencepost::store::StoreId;
+use fencepost::time::{Draw, Instant, Span};
+use serde::{Deserialize, Serialize};
+
+use crate::clock::{Clock, Time};
+use crate::digest::Digest;
+use crate::fault::{Fault, FaultSet, Ledger};
+use crate::property::{Fence, PropertySet, Verdict};
+use crate::store::{Mark, SimStore, Simulated, Tag, Touch};
+use crate::subject::{InstanceId, Subject, Told};
+
+use action::code;
+pub use action::{Action, Refusal, Service};
+pub use flight::{Flight, FlightId, Leg, LegKind};
+pub use instance::{Caller, Instance, Stage, State};
+
+/// How long things may take where nothing is wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Bounds {
+    /// A message, one way.
+    pub delay: Span,
+    /// A timer, after it was due.
+    pub slack: Span,
+    /// A call of which nothing is heard, before its host gives up.
+    pub call: Span,
+    /// An entry that nobody wants, beyond its time to live.
+    pub orphan: Span,
+    /// A waiter, after the last fault.
+    pub progress: Span,
+}
+
+/// What a world is made of: all that a trace needs besides its actions.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(bound = "C: Serialize + for<'d> Deserialize<'d>", deny_unknown_fields)]
+pub struct Setup<C> {
+    /// The algorithm's configuration.
+    pub config: C,
+    /// How many instances.
+    pub instances: u32,
+    /// How many locks; instance `i` uses lock `i mod resources`.
+    pub resources: u32,
+    /// How many stores.
+    pub stores: u8,
+    /// Whether published hints are delivered.
+    pub hints: bool,
+    /// How long things may take.
+    pub bounds: Bounds,
+}
+
+/// The world. See the module documentation.
+#[derive(Clone, Debug)]
+pub struct World<M: Subject> {
+    pub(crate) config: M::Config,
+    pub(crate) bounds: Bounds,
+    hints: bool,
+    pub(crate) promises: PropertySet,
+    pub(crate) now: Time,
+    pub(crate) applied: u64,
+    pub(crate) instances: Vec<Instance<M>>,
+    pub(crate) stores: Vec<SimStore<M::Store>>,
+    flights: Vec<Flight<M>>,
+    free: Vec<FlightId>,
+    sent: u64,
+    effects: Effects<M>,
+    fresh: Vec<FlightId>,
+    told: Vec<(InstanceId, Told)>,
+    touched: Option<(Tag, Touch, bool)>,
+    pub(crate) believers: Vec<Vec<InstanceId>>,
+    pub(crate) fences: Vec<Fence>,
+    pub(crate) healed: Time,
+    pub(crate) void_until: Time,
+    pub(crate) verdict: Verdict,
+    ledger: Ledger,
+    digest: Digest,
+}
+
+/// By how much the monotonic clocks of instances differ when a run begins: nobody may compare them.
+const CLOCK_STEP: u64 = 1_000_000_007;
+
+impl<M: Subject> World<M> {
+    /// A world in which nothing has happened yet.
+    pub fn new(setup: &Setup<M::Config>, promises: PropertySet) -> World<M> {
+        let mut world = World {
+            config: setup.config.clone(),
+            bounds: setup.bounds,
+            hints: setup.hints,
+            promises,
+            now: Time::ZERO,
+            applied: 0,
+            instances: Vec::new(),
+            stores: Vec::new(),
+            flights: Vec::new(),
+            free: Vec::new(),
+            sent: 0,
+            effects: Effects::new(),
+            fresh: Vec::new(),
+            told: Vec::new(),
+            touched: None,
+            believers: Vec::new(),
+            fences: Vec::new(),
+            healed: Time::MAX,
+            void_until: Time::ZERO,
+            verdict: Verdict::default(),
+            ledger: Ledger::default(),
+            digest: Digest::new(),
+        };
+        world.reset(setup);
+        world
+    }
+
+    /// Begins again with another setup; the memory is kept.
+    pub fn reset(&mut self, setup: &Setup<M::Config>) {
+        let resources = setup.resources.max(1);
+        self.config = setup.config.clone();
+        self.bounds = setup.bounds;
+        self.hints = setup.hints;
+        (self.now, self.applied, self.sent) = (Time::ZERO, 0, 0);
+        self.instances.clear();
+        self.instances.extend((0..setup.instances).map(|index| {
+            let machine = M::new(&setup.config, identity(index, 0));
+            Instance::new(machine, index % resources, Clock::starting_at(u64::from(index + 1) * CLOCK_STEP))
+        }));
+        self.stores.clear();
+        self.stores.extend((0..setup.stores.max(1)).map(|_| SimStore::new(resources as usize)));
+        self.flights.clear();
+        self.free.clear();
+        self.fresh.clear();
+        self.told.clear();
+        self.believers.resize_with(resources as usize, Vec::new);
+        self.believers.iter_mut().for_each(Vec::clear);
+        self.fences.clear();
+        self.fences.resize(resources as usize, Fence::default());
+        (self.healed, self.void_until) = (Time::MAX, Time::ZERO);
+        self.verdict.clear();
+        self.ledger = Ledger::default();
+        self.digest = Digest::new();
+    }
+
+    /// True time: that of the last action.
+    pub fn now(&self) -> Time {
+        self.now
+    }
+
+    /// How many actions were applied.
+    pub fn applied(&self) -> u64 {
+        self.applied
+    }
+
+    /// The instances.
+    pub fn instances(&self) -> &[Instance<M>] {
+        &self.instances
+    }
+
+    /// One instance.
+    pub fn instance(&self, id: InstanceId) -> &Instance<M> {
+        &self.instances[id.index()]
+    }
+
+    /// The stores.
+    pub fn stores(&self) -> &[SimStore<M::Store>] {
+        &self.stores
+    }
+
+    /// The algorithm's configuration.
+    pub fn config(&self) -> &M::Config {
+        &self.config
+    }
+
+    /// How long things may take.
+    pub fn bounds(&self) -> &Bounds {
+        &self.bounds
+    }
+
+    /// A message under way.
+    #[inline]
+    pub fn flight(&self, id: FlightId) -> Option<&Flight<M>> {
+        self.flights.get(id.0 as usize).filter(|flight| !matches!(flight.leg, Leg::Landed))
+    }
+
+    /// All messages under way.
+    pub fn flights(&self) -> impl Iterator<Item = (FlightId, &Flight<M>)> {
+        let with_id = self.flights.iter().enumerate().map(|(index, flight)| (FlightId(index as u32), flight));
+        with_id.filter(|(_, flight)| !matches!(flight.leg, Leg::Landed))
+    }
+
+    /// The messages that the last action sent, in order.
+    pub fn fresh(&self) -> &[FlightId] {
+        &self.fresh
+    }
+
+    /// What callers were told by the last action, in order.
+    pub fn told(&self) -> &[(InstanceId, Told)] {
+        &self.told
+    }
+
+    /// What the last action did to an entry, on whose behalf, and whether it was the lock's.
+    pub fn touched(&self) -> Option<(Tag, Touch, bool)> {
+        self.touched
+    }
+
+    /// The entry of a lock in the first store, dead or alive, if it has one.
+    pub fn lock_mark(&self, resource: u32) -> Option<Mark> {
+        let mut shelf = self.stores.first()?.shelves.get(resource as usize)?.clone();
+        M::Store::lock(&mut shelf).copied()
+    }
+
+    /// When `id` wants to be woken, in true time.
+    #[inline]
+    pub fn wake_at(&self, id: InstanceId) -> Option<Time> {
+        let instance = &self.instances[id.index()];
+        let deadline = instance.machine.deadline(&self.config)?;
+        Some(instance.clock.when(deadline.as_nanos()))
+    }
+
+    /// Whether `id` believes that it holds, by its own clock.
+    pub fn believes(&self, id: InstanceId) -> bool {
+        let instance = &self.instances[id.index()];
+        let mono = Instant::from_nanos(instance.clock.read(self.now));
+        instance.state != State::Down && instance.machine.belief().is_some_and(|until| mono < until)
+    }
+
+    /// What was broken so far.
+    pub fn verdict(&self) -> &Verdict {
+        &self.verdict
+    }
+
+    /// What went wrong so far.
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// Notes which faults a scheduler has switched on.
+    pub fn configure(&mut self, faults: FaultSet) {
+        self.ledger.configure(faults);
+    }
+
+    /// The hash of all that was applied, and of what came of it.
+    pub fn hash(&self) -> u64 {
+        self.digest.value()
+    }
+
+    /// Applies an action at a true time. The caller has made sure that [`World::check`] allows it.
+    pub fn apply(&mut self, at: Time, action: Action, draw: Draw) {
+        debug_assert_eq!(self.check(at, &action), Ok(()), "{action:?} at {at:?}");
+        self.now = at;
+        self.fresh.clear();
+        self.told.clear();
+        self.touched = None;
+        let (kind, who) = code(&action);
+        self.digest.word(at.as_nanos());
+        self.digest.word(kind.rotate_left(32) ^ u64::from(who));
+        self.applied += 1;
+        match action {
+            Action::Ask(id, ask) => self.ask(id, ask, draw),
+            Action::Wake(id) => self.step(id, Input::Wake, draw),
+            Action::Serve(id, how) => self.serve(id, how),
+            Action::Deliver(id) => self.deliver(id, draw),
+            Action::GiveUp(id) => self.give_up(id, draw),
+            _ => self.apply_rarely(action),
+        }
+    }
+
+    /// Everything that is not the daily business of a run.
+    #[cold]
+    fn apply_rarely(&mut self, action: Action) {
+        match action {
+            Action::Ask(..)
+            | Action::Wake(_)
+            | Action::Serve(..)
+            | Action::Deliver(_)
+            | Action::GiveUp(_) => {}
+            Action::Write(id) => self.write(id),
+            Action::Forget(id) => self.note(id, Fault::ForgetUnlock),
+            Action::Lose(id) => self.lose(id),
+            Action::Duplicate(id) => self.duplicate(id),
+            Action::Stall(id) => self.stall(id),
+            Action::Pause(id) => self.pause(id, Fault::Pause),
+            Action::Suspend(id) => self.pause(id, Fault::Suspend),
+            Action::Resume(id) => self.resume(id),
+            Action::Crash(id) => self.crash(id),
+            Action::Restart(id) => self.restart(id),
+            Action::SetRate(id, rate) => {
+                self.instances[id.index()].clock.set_rate(self.now, rate);
+                self.note(id, Fault::Drift);
+            }
+            Action::Jump(id, nanos) => {
+                self.instances[id.index()].clock.jump(nanos);
+                self.note(id, Fault::WallJump);
+            }
+            Action::CutToStore(id, cut) => {
+                self.instances[id.index()].to_store_cut = cut;
+                self.fire_if(cut, Fault::CutToStore);
+            }
+            Action::CutFromStore(id, cut) => {
+                self.instances[id.index()].from_store_cut = cut;
+                self.fire_if(cut, Fault::CutFromStore);
+            }
+            Action::StorePause(id) => self.pause_store(id),
+            Action::StoreResume(id) => {
+                let store = &mut self.stores[id.0 as usize];
+                (store.paused, store.resumed) = (false, self.now);
+            }
+            Action::StoreRestart(id) => self.restart_store(id),
+            Action::StoreRate(id, rate) => {
+                self.stores[id.0 as usize].clock.set_rate(self.now, rate);
+                self.stores[id.0 as usize].pending.add(Fault::StoreDrift);
+                self.ledger.fire(Fault::StoreDrift);
+            }
+            Action::Lag(id) => self.stores[id.0 as usize].lag(),
+            Action::CatchUp(id) => self.stores[id.0 as usize].replica = None,
+            Action::FailOver(id) => self.fail_over(id),
+            Action::SetGrain(id, grain) => {
+                self.stores[id.0 as usize].grain = grain;
+                self.fire_if(grain.early > Span::ZERO, Fault::ExpiryEarly);
+                self.fire_if(grain.late > Span::ZERO, Fault::ExpiryLate);
+            }
+            Action::WipeCounter(id) => {
+                self.stores[id.0 as usize].counter = 0;
+                self.trouble_for_all(Fault::CounterWiped, id);
+            }
+            Action::Heal => self.healed = self.now,
+            Action::End => self.judge_end(),
+        }
+    }
+
+    fn fire_if(&mut self, fires: bool, fault: Fault) {
+        if fires {
+            self.ledger.fire(fault);
+        }
+    }
+
+    /// An instance takes a step, and the world carries out what it wants.
+    #[inline]
+    fn step(&mut self, id: InstanceId, input: Input<M>, draw: Draw) {
+        let instance = &mut self.instances[id.index()];
+        let now = instance.clock.now(self.now, draw);
+        instance.machine.step(&self.config, now, input, &mut self.effects);
+        if !instance.pending.is_empty() {
+            let seen = std::mem::take(&mut instance.pending);
+            self.ledger.observe(seen);
+        }
+        let mut effects = std::mem::take(&mut self.effects);
+        for effect in effects.drain() {
+            match effect {
+                Effect::Store { store, call, op } => self.send(id, store, call, op, now.mono),
+                Effect::Forget(call) => self.forget(id, call),
+                Effect::Publish(message) => self.publish(id, message),
+                Effect::Event(event) => self.tell(id, M::told(&event), now.mono),
+            }
+        }
+        self.effects = effects;
+        self.judge_step(id);
+    }
+
+    fn pause_store(&mut self, id: StoreId) {
+        self.stores[id.0 as usize].paused = true;
+        self.trouble_for_all(Fault::StorePause, id);
+    }
+
+    fn restart_store(&mut self, id: StoreId) {
+        self.trouble_for_all(Fault::StoreRestart, id);
+        self.lose_all(id);
+    }
+
+    fn fail_over(&mut self, id: StoreId) {
+        self.stores[id.0 as usize].fail_over();
+        self.trouble_for_all(Fault::Failover, id);
+        self.void_for(M::ttl(&self.config) * 2 + self.bounds.orphan);
+    }
+
+    fn trouble_for_all(&mut self, fault: Fault, store: StoreId) {
+        self.ledger.fire(fault);
+        self.stores[store.0 as usize].pending.add(fault);
+        self.instances.iter_mut().for_each(|instance| instance.hit(fault));
+    }
+}
+
+/// The identity of an incarnation: never used twice.
+fn identity(index: u32, incarnation: u32) -> Identity {
+    Identity((u64::from(index) + 1) << 32 | u64::from(incarnation))
+}
