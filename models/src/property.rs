@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Time;
 use crate::fault::FaultSet;
-use crate::store::{Mark, Simulated, Touch};
+use crate::store::{Mark, Simulated, Tag, Touch};
 use crate::subject::{InstanceId, Subject, Told};
 use crate::world::{FlightId, Stage, State, World};
 
@@ -167,7 +167,7 @@ pub struct Facts {
     pub other: FaultSet,
     /// How the culprit's own entry had ended.
     pub fate: Fate,
-    /// The entry ended sooner than its promised time to live.
+    /// The entry was stored for a shorter time than was promised.
     pub cut_short: bool,
     /// The entry never expires.
     pub immortal: bool,
@@ -213,6 +213,11 @@ impl Violation {
             Property::Determinism => "the same seed gave another run".to_owned(),
         }
     }
+}
+
+/// Whether an operation of one acquisition may end or prolong an entry: its own, or an older one of its instance.
+fn is_owner(by: Tag, mark: Mark) -> bool {
+    by.instance == mark.by.instance && by.acquisition >= mark.by.acquisition
 }
 
 /// The last holder that wrote to the guarded resource.
@@ -271,26 +276,24 @@ impl<M: Subject> World<M> {
     /// What an operation on the lock's entry says about theft, ownership, reconciliation and orphans.
     #[inline]
     pub(crate) fn judge_touch(&mut self, flight: FlightId, touch: Touch, to_lock: bool) {
-        let Some((by, hits)) = self.flight(flight).map(|flight| (flight.tag, flight.faults())) else {
-            return;
-        };
+        let (by, hits) = self.sender(flight);
         let facts = |world: &Self| Facts { culprit: hits, ..world.facts(by.instance) };
         match touch {
             Touch::None => {}
-            Touch::Wrote(None) => self.instances[by.instance.index()].fate = Fate::Natural,
+            Touch::Wrote(None) => self.note_new_entry(by.instance, to_lock),
             Touch::Wrote(Some(over)) => {
                 if over.by != by && to_lock {
                     self.ended(over, Fate::Overwritten);
                     let facts = facts(self);
                     self.violated(Property::NoTheft, by.instance, Some(over.by.instance), facts);
                 }
-                self.instances[by.instance.index()].fate = Fate::Natural;
+                self.note_new_entry(by.instance, to_lock);
             }
-            Touch::Renewed(mark) if mark.by.instance != by.instance => {
+            Touch::Renewed(mark) if !is_owner(by, mark) => {
                 let facts = facts(self);
                 self.violated(Property::OwnerOnlyRenewal, by.instance, Some(mark.by.instance), facts);
             }
-            Touch::Deleted(mark) if mark.by.instance != by.instance => {
+            Touch::Deleted(mark) if !is_owner(by, mark) => {
                 let facts = facts(self);
                 self.ended(mark, Fate::Deleted);
                 self.violated(Property::OwnerOnlyRelease, by.instance, Some(mark.by.instance), facts);
@@ -300,12 +303,23 @@ impl<M: Subject> World<M> {
         }
     }
 
+    /// A new entry begins a new fate; is it stored for as long as it is promised?
+    fn note_new_entry(&mut self, id: InstanceId, to_lock: bool) {
+        if !to_lock {
+            return;
+        }
+        let promised = M::ttl(&self.config);
+        let now = self.stores[0].now(self.now);
+        let instance = &mut self.instances[id.index()];
+        let mark = M::Store::lock(&mut self.stores[0].shelves[instance.resource as usize]);
+        let stored = mark.map_or(promised, |mark| mark.expires.since(now));
+        (instance.fate, instance.cut_short) = (Fate::Natural, stored * 10 < promised * 9);
+    }
+
     /// What is known about the acquisition of `id`.
     fn facts(&self, id: InstanceId) -> Facts {
         let instance = &self.instances[id.index()];
-        // Its last lease should still be good, and yet its entry is gone.
-        let cut_short = self.now < instance.touched + M::ttl(&self.config);
-        Facts { fate: instance.fate, cut_short, ..Facts::default() }
+        Facts { fate: instance.fate, cut_short: instance.cut_short, ..Facts::default() }
     }
 
     fn ended(&mut self, mark: Mark, fate: Fate) {
@@ -385,11 +399,17 @@ impl<M: Subject> World<M> {
                 continue;
             }
             if rival != id && self.is_belief_judged() {
-                let facts = self.facts(rival);
-                self.violated(Property::BelievedExclusion, rival, Some(id), facts);
+                let (stale, other) = self.tell_stale(rival, id, resource);
+                self.violated(Property::BelievedExclusion, stale, Some(other), self.facts(stale));
             }
             at += 1;
         }
+    }
+
+    /// Of two who believe, the one whose entry is not there comes first.
+    fn tell_stale(&self, one: InstanceId, two: InstanceId, resource: usize) -> (InstanceId, InstanceId) {
+        let holder = self.lock_mark(resource as u32).map(|mark| mark.by.instance);
+        if holder == Some(one) { (two, one) } else { (one, two) }
     }
 
     fn still_believes(&self, id: InstanceId) -> bool {

@@ -268,7 +268,12 @@ const M4: Defect = Defect {
         Property::OwnerOnlyRenewal,
         Property::Progress,
     ],
-    recognise: |violation| violation.facts.fate == Fate::Overwritten || clocks_differ(violation),
+    // Nothing but an inserter's clock lets the original write over a live row.
+    recognise: |violation| {
+        violation.property == Property::NoTheft
+            || violation.facts.fate == Fate::Overwritten
+            || clocks_differ(violation)
+    },
 };
 
 const M6: Defect = Defect {

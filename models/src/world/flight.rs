@@ -346,10 +346,11 @@ impl<M: Subject> World<M> {
             instance.awaited.swap_remove(at);
         }
         if refused_by_itself {
-            instance.trouble_at_notice = instance.trouble;
             let shelf = &mut self.stores[store.0 as usize].shelves[instance.resource as usize];
             if let Some(mark) = M::Store::lock(shelf).filter(|mark| mark.by == tag) {
-                mark.noticed = mark.noticed.min(self.now);
+                if mark.noticed == Time::MAX {
+                    (mark.noticed, instance.trouble_at_notice) = (self.now, instance.trouble);
+                }
             }
         }
         let prolonged = prolonged && instance.caller.stage == Stage::Holding;

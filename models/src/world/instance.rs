@@ -90,6 +90,8 @@ pub struct Instance<M: Machine> {
     /// When its entry was written or renewed last.
     pub(crate) touched: Time,
     pub(crate) fate: Fate,
+    /// Its entry was stored for a shorter time than was promised.
+    pub(crate) cut_short: bool,
     /// What hit it since it was granted the lock or last renewed cleanly.
     pub(crate) setbacks: FaultSet,
     /// How many requests that may have cost since it asked or last renewed cleanly; two stands for any number.
@@ -118,6 +120,7 @@ impl<M: Machine> Instance<M> {
             lease_end: Instant::MAX,
             touched: Time::ZERO,
             fate: Fate::default(),
+            cut_short: false,
             setbacks: FaultSet::NONE,
             trouble: 0,
             trouble_at_notice: 0,
