@@ -156,6 +156,8 @@ pub enum Fate {
     Deleted,
     /// Another one wrote over it while it was alive.
     Overwritten,
+    /// Another one renewed it, and so decided when it ends.
+    Renewed,
 }
 
 /// The circumstances of a violation: what a known defect is recognised by.
@@ -291,6 +293,7 @@ impl<M: Subject> World<M> {
             }
             Touch::Renewed(mark) if !is_owner(by, mark) => {
                 let facts = facts(self);
+                self.ended(mark, Fate::Renewed);
                 self.violated(Property::OwnerOnlyRenewal, by.instance, Some(mark.by.instance), facts);
             }
             Touch::Deleted(mark) if !is_owner(by, mark) => {
@@ -339,7 +342,7 @@ impl<M: Subject> World<M> {
         }
         let by = mark.by.instance;
         let owner = &self.instances[by.index()];
-        let undisturbed = owner.trouble == owner.trouble_at_notice;
+        let undisturbed = owner.trouble == owner.trouble_at_notice && self.stores[0].resumed <= mark.noticed;
         if mark.noticed != Time::MAX && sent > mark.noticed + grace && undisturbed {
             self.violated(Property::Reconciliation, by, None, Facts::default());
         }

@@ -17,21 +17,35 @@ use crate::scenario::pick;
 
 /// The laboratory of `fencelab`.
 pub fn lab() -> Lab {
-    let ours = Lab::new().with(mutex("mutex", Fairness::Unordered)).with(mutex("mutex-fifo", Fairness::Fifo));
-    let ablations = ABLATIONS.iter().fold(ours, |lab, ablation| lab.with(ablated(ablation.protection)));
-    ablations.with(plugin_api_mutex()).with(calls_mutex())
+    algorithms().into_iter().fold(Lab::new(), Lab::with_boxed)
 }
 
 /// Every algorithm of `fencelab`.
 pub fn algorithms() -> Vec<Box<dyn Algorithm>> {
-    let mut all: Vec<Box<dyn Algorithm>> = vec![
-        Box::new(mutex("mutex", Fairness::Unordered)),
-        Box::new(mutex("mutex-fifo", Fairness::Fifo)),
+    let mut all: Vec<Box<dyn Algorithm>> =
+        vec![Box::new(mutex("mutex", Fairness::Unordered)), Box::new(mutex("mutex-fifo", Fairness::Fifo))];
+    all.extend(ABLATIONS.iter().map(|ablation| Box::new(ablated(ablation.protection)) as Box<dyn Algorithm>));
+    all.extend([
+        Box::new(wiped_counter()) as Box<dyn Algorithm>,
         Box::new(plugin_api_mutex()),
         Box::new(calls_mutex()),
-    ];
-    all.extend(ABLATIONS.iter().map(|ablation| Box::new(ablated(ablation.protection)) as Box<dyn Algorithm>));
+    ]);
     all
+}
+
+/// The mutex over a store that forgets its counter, which is no part of any storm: it shows what no lock survives.
+fn wiped_counter() -> Registration<Mutex> {
+    Registration::new("lab/wiped-counter", "the lease mutex over a store that forgets its counter", |dice| {
+        mutex_terms(dice, Fairness::Unordered)
+    })
+    .promises(&[Property::FencedExclusion])
+    .meets(FaultSet::of(&[Fault::CounterWiped, Fault::Pause, Fault::Crash]))
+    .known_defects(&[Defect {
+        label: "wiped",
+        sentence: "a store that forgets its counter issues a token twice, and fencing fails",
+        breaks: &[Property::FencedExclusion],
+        recognise: |_| true,
+    }])
 }
 
 fn mutex(name: &str, fairness: Fairness) -> Registration<Mutex> {
@@ -39,13 +53,13 @@ fn mutex(name: &str, fairness: Fairness) -> Registration<Mutex> {
         Fairness::Unordered => "the lease mutex",
         Fairness::Fifo => "the lease mutex, first come first served",
     };
-    Registration::new(name, about, move |dice| mutex_terms(dice, fairness, None))
+    Registration::new(name, about, move |dice| mutex_terms(dice, fairness))
 }
 
 /// A configuration with room for one slow renewal, so that stability may be asked for.
-fn mutex_terms(dice: &mut Dice, fairness: Fairness, ablated: Option<Protection>) -> MutexTerms {
+fn mutex_config(dice: &mut Dice, fairness: Fairness) -> MutexConfig {
     let ttl = Duration::from_millis(pick(dice, &[2_500, 4_990, 15_000]));
-    let config = MutexConfig {
+    MutexConfig {
         lease: LeaseConfig {
             ttl,
             refresh_interval: ttl / pick(dice, &[4, 5, 8]),
@@ -53,14 +67,33 @@ fn mutex_terms(dice: &mut Dice, fairness: Fairness, ablated: Option<Protection>)
             renew_timeout: ttl / pick(dice, &[5, 8]),
             drift: Ppm(pick(dice, &[200, 10_000, 50_000])),
             delay_bound: Duration::from_millis(pick(dice, &[1, 20, 50])),
-            ablated,
+            ablated: None,
         },
         poll_interval: Duration::from_millis(pick(dice, &[50, 250, 1_000])),
         fairness,
         lock_delay: Duration::from_millis(pick(dice, &[0, 0, 1_000])),
         metrics_group: None,
-    };
+    }
+}
+
+fn mutex_terms(dice: &mut Dice, fairness: Fairness) -> MutexTerms {
+    sound(&mutex_config(dice, fairness))
+}
+
+fn sound(config: &MutexConfig) -> MutexTerms {
     config.terms().expect("every combination of these leaves room for a failed renewal")
+}
+
+/// The same without one protection; clocks that are known to be good would not need a margin.
+fn ablated_terms(dice: &mut Dice, protection: Protection) -> MutexTerms {
+    let mut config = mutex_config(dice, Fairness::Unordered);
+    config.lease.ablated = Some(protection);
+    if protection == Protection::DriftMargin {
+        config.lease.drift = Ppm::percent(5);
+        config.lease.delay_bound = Duration::from_millis(1);
+        config.lock_delay = Duration::ZERO;
+    }
+    sound(&config)
 }
 
 /// A protection, and what breaks without it.
@@ -96,6 +129,8 @@ const ABLATIONS: [Ablation; 6] = [
             Property::FencedExclusion,
             Property::OwnerOnlyRelease,
             Property::OwnerOnlyRenewal,
+            Property::LossNoticed,
+            Property::Stability,
         ],
     ),
     ablation(
@@ -104,7 +139,7 @@ const ABLATIONS: [Ablation; 6] = [
         "the lease mutex with an unconditional delete",
         "release",
         "a late release deletes the entry of the next holder",
-        &[Property::OwnerOnlyRelease, Property::BelievedExclusion],
+        &[Property::OwnerOnlyRelease, Property::BelievedExclusion, Property::Stability],
     ),
     ablation(
         Protection::DeadlineFromSend,
@@ -144,10 +179,8 @@ const ABLATIONS: [Ablation; 6] = [
 pub fn ablated(protection: Protection) -> Registration<Mutex> {
     let ablation = ABLATIONS.iter().find(|ablation| ablation.protection == protection);
     let ablation = ablation.unwrap_or(&ABLATIONS[0]);
-    Registration::new(ablation.name, ablation.about, move |dice| {
-        mutex_terms(dice, Fairness::Unordered, Some(protection))
-    })
-    .known_defects(&[ablation.defect])
+    Registration::new(ablation.name, ablation.about, move |dice| ablated_terms(dice, protection))
+        .known_defects(&[ablation.defect])
 }
 
 /// What can happen between a Mattermost server and its database: calls over a connection, so no duplicates.
@@ -255,7 +288,11 @@ const M3: Defect = Defect {
     label: "M3",
     sentence: "a holder that was paused or slow refreshes its successor's key, and neither learns",
     breaks: &[Property::OwnerOnlyRenewal, Property::BelievedExclusion],
-    recognise: |violation| violation.facts.fate == Fate::Natural && violation.facts.culprit.has_any(&STALLS),
+    recognise: |violation| match violation.facts.fate {
+        Fate::Renewed => true,
+        Fate::Natural => violation.facts.culprit.has_any(&STALLS),
+        Fate::Deleted | Fate::Overwritten => false,
+    },
 };
 
 const M4: Defect = Defect {

@@ -165,8 +165,13 @@ impl Lab {
     }
 
     /// Adds an algorithm.
-    pub fn with(mut self, algorithm: impl Algorithm + 'static) -> Lab {
-        self.algorithms.push(Box::new(algorithm));
+    pub fn with(self, algorithm: impl Algorithm + 'static) -> Lab {
+        self.with_boxed(Box::new(algorithm))
+    }
+
+    /// Adds an algorithm whose type is not known.
+    pub fn with_boxed(mut self, algorithm: Box<dyn Algorithm>) -> Lab {
+        self.algorithms.push(algorithm);
         self
     }
 

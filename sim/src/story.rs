@@ -127,7 +127,8 @@ impl Teller {
                     format!("the entry of {} on lock {resource} expires", mark.by.instance)
                 };
                 let looks = self.lines.last().map(|line| line.looks.clone()).unwrap_or_default();
-                let (at, step, fault, notable) = (end.as_nanos(), None, false, true);
+                let before = self.lines.last().map_or(0, |line| line.at);
+                let (at, step, fault, notable) = (end.as_nanos().max(before), None, false, true);
                 self.lines.push(Line { at, step, text, looks, fault, notable, broken: Vec::new() });
             }
         }

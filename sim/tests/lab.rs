@@ -1,12 +1,17 @@
-//! What the laboratory promises of itself.
+//! What the laboratory promises: the originals are caught, ours is not, and each protection is needed.
 
-use fencepost_sim::{Shape, algorithms};
+use fencepost_sim::{Algorithm, Fault, FaultSet, Faults, Property, Report, Shape, algorithms, hunt};
+
+fn algorithm(name: &str) -> Box<dyn Algorithm> {
+    let mut all = algorithms().into_iter();
+    all.find(|one| one.card().name == name).unwrap_or_else(|| panic!("{name} is registered"))
+}
 
 /// A recorded run is a fair one: applied again strictly it is the same run, with nothing overdue.
 #[test]
 fn every_recorded_run_replays_strictly() {
     for algorithm in algorithms() {
-        for seed in 1..=40 {
+        for seed in 1..=15 {
             let shape = Shape::default();
             let trace = algorithm.record(&shape, seed);
             let replayed = algorithm.replay(&trace).expect("its own trace");
@@ -15,4 +20,108 @@ fn every_recorded_run_replays_strictly() {
             assert_eq!(algorithm.runner(&shape).run(seed).hash, replayed.outcome.hash, "{name}, seed {seed}");
         }
     }
+}
+
+/// Every declared defect is found, its story is short, and nothing is found that was not declared.
+fn check_original(name: &str, seeds: u64) {
+    let algorithm = algorithm(name);
+    let report = hunt(&*algorithm).seeds(seeds).run();
+    assert_eq!(report.missing, Vec::<&str>::new(), "{name}: declared and not found");
+    let unknown: Vec<_> = report.unknown().map(|find| (find.group.property, find.seed)).collect();
+    assert_eq!(unknown, [], "{name}: found and not declared");
+    for find in &report.finds {
+        let (label, steps) = (find.group.defect, find.trace.steps.len());
+        assert!(steps <= 15, "{name}: {label:?} takes {steps} events to tell");
+        check_shrunk(&*algorithm, &report, label.expect("it is known"));
+    }
+}
+
+/// The shrunk trace is a fair run that shows the same failure.
+fn check_shrunk(algorithm: &dyn Algorithm, report: &Report, label: &str) {
+    let find = report.find(label).expect("it was found");
+    let shows = find.trace.header.shows.clone().expect("it says what it shows");
+    let replayed = algorithm.replay(&find.trace).expect("its own trace");
+    assert_eq!(replayed.divergence, None, "{label}");
+    assert_eq!(shows.defect.as_deref(), Some(label));
+    assert!(replayed.outcome.violations.iter().any(|one| algorithm.card().is_shown(&shows, one)), "{label}");
+}
+
+#[test]
+fn the_plugin_api_mutex_shows_its_defects_and_no_others() {
+    check_original("upstream/plugin-api-mutex", 3_000);
+}
+
+#[test]
+fn the_calls_mutex_shows_its_defects_and_no_others() {
+    check_original("upstream/calls-mutex", 3_000);
+}
+
+#[test]
+fn the_mutex_survives_the_storm_and_every_fault_is_noticed() {
+    let (unordered, fifo) = (algorithm("mutex"), algorithm("mutex-fifo"));
+    let reports = [hunt(&*unordered).seeds(600).run(), hunt(&*fifo).seeds(400).run()];
+    let mut ledger = reports[0].ledger.clone();
+    reports.iter().for_each(Report::expect_clean);
+    ledger.merge(&reports[1].ledger);
+    assert_eq!(ledger.unproven(), FaultSet::NONE);
+    let configured: FaultSet =
+        ledger.rows().filter(|(_, tally)| tally.configured > 0).map(|(fault, _)| fault).collect();
+    assert_eq!(configured, FaultSet::storm());
+}
+
+#[test]
+fn without_faults_nobody_loses_anything() {
+    for name in ["mutex", "mutex-fifo"] {
+        hunt(&*algorithm(name)).faults(Faults::None).seeds(150).run().expect_clean();
+        hunt(&*algorithm(name)).faults(Faults::Calm).seeds(150).run().expect_clean();
+    }
+}
+
+/// Takes one protection away and names the property that fails.
+fn check_ablation(name: &str, property: Property) {
+    let algorithm = algorithm(name);
+    let report = hunt(&*algorithm).seeds(4_000).run();
+    let broken: Vec<_> = report.groups.iter().map(|group| group.property).collect();
+    assert!(broken.contains(&property), "{name} breaks {broken:?}");
+    let story = report.finds.first().expect("a story").trace.steps.len();
+    assert!(story <= 25, "{name} takes {story} events to tell");
+}
+
+#[test]
+fn without_identity_two_hold_the_lock() {
+    check_ablation("ablation/identity", Property::BelievedExclusion);
+    check_ablation("ablation/identity", Property::FencedExclusion);
+}
+
+#[test]
+fn without_compare_on_release_another_ones_entry_is_deleted() {
+    check_ablation("ablation/compare-on-release", Property::OwnerOnlyRelease);
+}
+
+#[test]
+fn without_the_deadline_from_send_belief_outlives_the_lease() {
+    check_ablation("ablation/deadline-from-send", Property::BelievedExclusion);
+}
+
+#[test]
+fn without_retry_one_failure_costs_the_lock() {
+    check_ablation("ablation/retry-inside-ttl", Property::Stability);
+}
+
+#[test]
+fn without_reconciliation_a_claimant_waits_for_itself() {
+    check_ablation("ablation/reconciliation", Property::Reconciliation);
+}
+
+#[test]
+fn without_the_drift_margin_a_slow_clock_believes_too_long() {
+    check_ablation("ablation/drift-margin", Property::BelievedExclusion);
+}
+
+/// A store that wipes its counter issues a token twice: nothing survives that, and nothing is promised.
+#[test]
+fn a_wiped_counter_breaks_fencing() {
+    let faults = Faults::Only(FaultSet::of(&[Fault::CounterWiped, Fault::Pause]));
+    let report = hunt(&*algorithm("lab/wiped-counter")).faults(faults).seeds(2_000).run();
+    assert!(report.groups.iter().any(|group| group.property == Property::FencedExclusion));
 }

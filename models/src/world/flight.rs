@@ -179,7 +179,7 @@ impl<M: Subject> World<M> {
     pub(super) fn disown(&mut self, id: FlightId) {
         let flight = &mut self.flights[id.0 as usize];
         flight.awaited = false;
-        self.ledger.observe(std::mem::take(&mut flight.faults));
+        self.ledger.observe(flight.faults);
         if !matches!(flight.leg, Leg::Request(_)) {
             self.land(id);
         }
@@ -339,8 +339,8 @@ impl<M: Subject> World<M> {
         let flight = &self.flights[id.0 as usize];
         let (Some(call), instance_id) = (flight.call, flight.instance) else { return };
         let (faults, trouble, tag, store) = (flight.faults, flight.trouble, flight.tag, flight.store);
-        let (refused_by_itself, prolonged, sent_mono) =
-            (flight.refused_by_itself, flight.prolonged, flight.sent_mono);
+        let (refused_by_itself, prolonged) = (flight.refused_by_itself, flight.prolonged);
+        let (sent, sent_mono) = (flight.sent, flight.sent_mono);
         let instance = &mut self.instances[instance_id.index()];
         if let Some(at) = instance.awaited.iter().position(|(_, other)| *other == id) {
             instance.awaited.swap_remove(at);
@@ -358,7 +358,8 @@ impl<M: Subject> World<M> {
             instance.lease_end = instance.lease_end.max(sent_mono + M::ttl(&self.config));
         }
         self.step(instance_id, Input::Reply { call, answer, at }, draw);
-        if prolonged && faults.is_empty() {
+        let timely = self.now <= sent + self.bounds.delay * 2;
+        if prolonged && timely && faults.is_empty() {
             let instance = &mut self.instances[instance_id.index()];
             instance.trouble = instance.trouble.saturating_sub(trouble);
             if instance.trouble == 0 {
