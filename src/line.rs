@@ -18,6 +18,8 @@
 //! | N8 | leaving | its place became known | leaving | delete |
 //! | N9 | leaving | answered, or a time to live has passed | out | |
 //! | N10 | leaving | time-out | leaving | delete again |
+//! | N11 | leaving, revision to come | time-out | leaving | get |
+//! | N12 | leaving, revision to come | found, or not | leaving, or out | delete, if found |
 
 use crate::lease::{Lease, LeaseTerms};
 use crate::machine::{Identity, Relocate};
@@ -71,6 +73,8 @@ pub enum LineCall {
     Keep,
     /// Give it up.
     Leave,
+    /// Look whether it is there at all.
+    Find,
 }
 
 /// A request of the line, to be sent under the call's name.
@@ -150,8 +154,7 @@ impl Line {
             Line::Out => Instant::MAX,
             Line::Joining { sent, .. } => *sent + terms.timeout(),
             Line::In { lease, .. } => lease.deadline(terms),
-            Line::Leaving { revision: None, give_up, .. } => *give_up,
-            Line::Leaving { revision: Some(_), sent, give_up, .. } => (*sent + terms.timeout()).min(*give_up),
+            Line::Leaving { sent, give_up, .. } => (*sent + terms.timeout()).min(*give_up),
         }
     }
 
@@ -176,13 +179,13 @@ impl Line {
                 *self = Line::Out;
                 None
             }
-            Line::Leaving { place, revision, sent, .. } => {
-                let revision = (*revision)?;
-                overdue(*sent).then(|| {
-                    *sent = now.mono;
-                    delete(*place, revision)
-                })
-            }
+            Line::Leaving { place, revision, sent, .. } => overdue(*sent).then(|| {
+                *sent = now.mono;
+                match *revision {
+                    Some(revision) => delete(*place, revision),
+                    None => (LineCall::Find, Op::Get { key: Key::Place(*place) }),
+                }
+            }),
         }
     }
 
@@ -204,6 +207,13 @@ impl Line {
                 }
                 None
             }
+            (LineCall::Find, Answer::Found(Some(entry))) => self.joined(terms, now, entry.revision),
+            (LineCall::Find, Answer::Found(None)) => {
+                if self.is_leaving() {
+                    *self = Line::Out;
+                }
+                None
+            }
             (LineCall::Join, Answer::Refused(None))
             | (LineCall::Keep, Answer::Refused(_))
             | (LineCall::Leave, Answer::Applied(_) | Answer::Refused(_)) => {
@@ -211,7 +221,14 @@ impl Line {
                 None
             }
             // No answer yet: the time-out repeats the request.
-            (_, Answer::Unknown | Answer::Found(_) | Answer::Listed(_)) => None,
+            (
+                LineCall::Join | LineCall::Keep | LineCall::Leave,
+                Answer::Unknown | Answer::Found(_) | Answer::Listed(_),
+            )
+            | (
+                LineCall::Find,
+                Answer::Unknown | Answer::Applied(_) | Answer::Refused(_) | Answer::Listed(_),
+            ) => None,
         }
     }
 

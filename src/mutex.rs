@@ -832,6 +832,7 @@ impl Mutex {
                 // What is still heard of an old place must not be taken for news of the new one.
                 out.forget(Call::Line(LineCall::Keep));
                 out.forget(Call::Line(LineCall::Leave));
+                out.forget(Call::Line(LineCall::Find));
                 send_line(Some(join), out);
             }
         }

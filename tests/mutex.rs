@@ -387,7 +387,16 @@ fn n6_n8_a_place_that_was_not_known_yet_is_deleted_when_it_is() {
 #[test]
 fn n6_n9_a_place_that_never_becomes_known_expires() {
     let leaves = joining().at(20, CANCEL, "Cancelled").at(30, unknown(JOIN), "");
-    leaves.at(2_020, WAKE, "").at(15_019, WAKE, "").at(15_020, WAKE, "").rests();
+    leaves.at(2_020, WAKE, "find").at(14_000, WAKE, "find").at(15_020, WAKE, "").rests();
+}
+
+#[test]
+fn n11_n12_a_place_that_may_be_there_is_looked_for() {
+    let looks = || joining().at(20, CANCEL, "Cancelled").at(2_020, WAKE, "find").wakes(4_020);
+    let answer = |found| reply(FIND, Answer::Found(found));
+    looks().at(2_030, answer(None), "").rests();
+    looks().at(2_030, unknown(FIND), "").at(4_020, WAKE, "find");
+    looks().at(2_030, answer(Some(entry(me(0), 7))), "leave r7").at(2_040, applied(LEAVE, 7), "").rests();
 }
 
 #[test]
@@ -467,7 +476,7 @@ proptest! {
 fn the_random_walks_meet_every_event() {
     let mut runner = TestRunner::deterministic();
     let mut met = BTreeSet::new();
-    for _ in 0..1_000 {
+    for _ in 0..4_000 {
         let (fairness, steps) = (fairness(), steps()).new_tree(&mut runner).unwrap().current();
         let events = walk(fairness, Instant::ZERO, steps).into_iter().filter_map(|effect| match effect {
             Effect::Event(Event::Acquired(_)) => Some(String::from("Acquired")),

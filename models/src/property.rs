@@ -5,14 +5,14 @@
 
 use std::fmt;
 
-use fencepost::time::{Instant, Span};
+use fencepost::time::{Instant, Ppm, Span};
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Time;
 use crate::fault::FaultSet;
 use crate::store::{Mark, Simulated, Tag, Touch};
 use crate::subject::{InstanceId, Subject, Told};
-use crate::world::{FlightId, Stage, State, World};
+use crate::world::{FlightId, Instance, Stage, State, World};
 
 /// A promise that an algorithm can make.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -42,13 +42,15 @@ pub enum Property {
     Punctuality,
     /// No sequence of calls that the documentation allows crashes the process.
     NoPanic,
+    /// First come, first served.
+    Order,
     /// The same seed gives the same run.
     Determinism,
 }
 
 impl Property {
     /// All of them, in the order of the design.
-    pub const ALL: [Property; 13] = [
+    pub const ALL: [Property; 14] = [
         Property::BelievedExclusion,
         Property::FencedExclusion,
         Property::NoTheft,
@@ -61,6 +63,7 @@ impl Property {
         Property::Reconciliation,
         Property::Punctuality,
         Property::NoPanic,
+        Property::Order,
         Property::Determinism,
     ];
 
@@ -79,6 +82,7 @@ impl Property {
             Property::Reconciliation => "reconciliation",
             Property::Punctuality => "punctuality",
             Property::NoPanic => "no-panic",
+            Property::Order => "order",
             Property::Determinism => "determinism",
         }
     }
@@ -98,6 +102,7 @@ impl Property {
             Property::Reconciliation => "nobody waits for an entry of its own",
             Property::Punctuality => "no lock is granted after its caller's deadline",
             Property::NoPanic => "no allowed sequence of calls crashes the process",
+            Property::Order => "first come, first served",
             Property::Determinism => "the same seed gives the same run",
         }
     }
@@ -122,6 +127,11 @@ impl PropertySet {
     /// All of them.
     pub fn all() -> PropertySet {
         PropertySet::of(&Property::ALL)
+    }
+
+    /// What every lock should promise: all but order, which costs a request more.
+    pub fn usual() -> PropertySet {
+        PropertySet::all().without(PropertySet::of(&[Property::Order]))
     }
 
     /// Whether it contains `property`.
@@ -212,6 +222,7 @@ impl Violation {
             Property::Reconciliation => format!("{culprit} waits for its own entry"),
             Property::Punctuality => format!("{culprit} was granted the lock after its deadline"),
             Property::NoPanic => format!("{culprit} panicked"),
+            Property::Order => format!("{culprit} was served before {other}, who had asked long before"),
             Property::Determinism => "the same seed gave another run".to_owned(),
         }
     }
@@ -432,6 +443,7 @@ impl<M: Subject> World<M> {
                 if instance.caller.stage == Stage::Waiting && mono > instance.caller.deadline + slack {
                     self.violated(Property::Punctuality, id, None, Facts::default());
                 }
+                self.judge_order(id);
             }
             Told::Lost => {
                 if instance.trouble <= 1 && self.is_belief_judged() {
@@ -440,6 +452,27 @@ impl<M: Subject> World<M> {
             }
             Told::Panicked => self.violated(Property::NoPanic, id, None, Facts::default()),
             Told::Denied | Told::Released | Told::Extended | Told::Rejected => {}
+        }
+    }
+
+    /// Was somebody served out of turn? Whoever was hit by a fault may have lost its place, or seen a wrong queue.
+    fn judge_order(&mut self, id: InstanceId) {
+        let served = &self.instances[id.index()];
+        if !self.promises.has(Property::Order) || served.trouble > 0 || served.caller.stage != Stage::Waiting
+        {
+            return;
+        }
+        // Joining takes three round trips: the head of the line, the lock, the place. An old place of which nobody
+        // knows whether it is there takes a time-out and two more to be left.
+        let unknown = M::ttl(&self.config).portion(Ppm::percent(25));
+        let joining = self.bounds.delay * 10 + self.bounds.slack * 2 + unknown;
+        let overtaken = |other: &Instance<M>| {
+            other.resource == served.resource
+                && (other.state, other.caller.stage, other.trouble) == (State::Up, Stage::Waiting, 0)
+                && other.caller.asked + joining < served.caller.asked
+        };
+        if let Some(other) = self.instances.iter().position(overtaken) {
+            self.violated(Property::Order, id, Some(InstanceId(other as u32)), Facts::default());
         }
     }
 

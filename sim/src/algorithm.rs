@@ -67,7 +67,7 @@ pub struct Registration<M: Subject> {
 
 impl<M: Subject> Registration<M> {
     /// Registers an algorithm under a name, with a line about it and a configuration for each seed. It promises
-    /// every property and meets every fault of a storm, until more is said.
+    /// every property but order and meets every fault of a storm, until more is said.
     pub fn new(
         name: &str,
         about: &str,
@@ -77,7 +77,7 @@ impl<M: Subject> Registration<M> {
             name: name.to_owned(),
             about: about.to_owned(),
             revision: 1,
-            promises: PropertySet::all(),
+            promises: PropertySet::usual(),
             defects: Vec::new(),
         };
         Registration { card, faults: FaultSet::storm(), configure: Box::new(configure) }
@@ -86,6 +86,12 @@ impl<M: Subject> Registration<M> {
     /// It promises these properties and no others.
     pub fn promises(mut self, properties: &[Property]) -> Self {
         self.card.promises = PropertySet::of(properties);
+        self
+    }
+
+    /// It serves those first who come first.
+    pub fn in_order(mut self) -> Self {
+        self.card.promises = self.card.promises.or(PropertySet::of(&[Property::Order]));
         self
     }
 

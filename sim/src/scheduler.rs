@@ -781,7 +781,7 @@ impl Reference {
         let terms = MutexConfig { lease, ..MutexConfig::default() }.unchecked_terms();
         let ttl = terms.entry_ttl();
         let scenario = Scenario::reference(terms, ttl, instances, resources, length);
-        Reference { simulator: Simulator::new(0, scenario.clone(), PropertySet::all()), scenario }
+        Reference { simulator: Simulator::new(0, scenario.clone(), PropertySet::usual()), scenario }
     }
 
     /// Runs one seed.

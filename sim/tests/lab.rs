@@ -118,6 +118,11 @@ fn without_the_drift_margin_a_slow_clock_believes_too_long() {
     check_ablation("ablation/drift-margin", Property::BelievedExclusion);
 }
 
+#[test]
+fn without_the_queue_the_first_is_not_the_first() {
+    check_ablation("ablation/queue", Property::Order);
+}
+
 /// A store that wipes its counter issues a token twice: nothing survives that, and nothing is promised.
 #[test]
 fn a_wiped_counter_breaks_fencing() {

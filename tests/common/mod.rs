@@ -30,6 +30,7 @@ pub(crate) const WAKE: Input<Mutex> = Input::Wake;
 pub(crate) const JOIN: Call = Call::Line(LineCall::Join);
 pub(crate) const KEEP: Call = Call::Line(LineCall::Keep);
 pub(crate) const LEAVE: Call = Call::Line(LineCall::Leave);
+pub(crate) const FIND: Call = Call::Line(LineCall::Find);
 
 /// Asks for the lock with so much patience.
 pub(crate) fn lock_within(ms: u64) -> Input<Mutex> {
@@ -277,6 +278,7 @@ fn tell_call(call: Call, op: &OpOf<Mutex>) -> Option<String> {
             format!("delete r{revision}")
         }
         (Call::Inspect, Op::Get { key: Key::Lock }) => String::from("get"),
+        (FIND, Op::Get { key: Key::Place(_) }) => String::from("find"),
         (Call::Look, Op::List { after: Key::Lock, limit: 1 }) => String::from("list"),
         (JOIN, Op::PutIf { key: Key::Place(place), expect: Expect::Absent, record, ttl: Some(TTL) })
             if *record == place.owner && record.identity == ME =>

@@ -7,7 +7,7 @@ use fencepost::store::{Answer, Entry, Revision};
 use fencepost::time::{Draw, Instant, Now, Span, StoreTime};
 use proptest::prelude::*;
 
-use super::{FREED, JOIN, KEEP, LEAVE, Story, WAKE, entry, millis, place};
+use super::{FIND, FREED, JOIN, KEEP, LEAVE, Story, WAKE, entry, millis, place};
 
 /// Names from so small a world that they often meet.
 fn an_owner() -> impl Strategy<Value = Owner> {
@@ -35,7 +35,7 @@ fn an_answer() -> impl Strategy<Value = Answer<Key, Owner>> {
 }
 
 fn a_call() -> impl Strategy<Value = Call> {
-    let seldom = prop::sample::select(vec![Call::Release, Call::Inspect, JOIN, KEEP, LEAVE]);
+    let seldom = prop::sample::select(vec![Call::Release, Call::Inspect, JOIN, KEEP, LEAVE, FIND]);
     prop_oneof![1 => Just(Call::Claim), 1 => Just(Call::Look), 1 => Just(Call::Renew), 2 => seldom]
 }
 
