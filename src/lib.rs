@@ -9,7 +9,7 @@
 //! | [`time`] | lengths and the three clocks that must not mix |
 //! | [`store`] | the contract that every store honours |
 //! | [`lease`] | lease arithmetic and its configuration, shared by every primitive that holds a lease |
-//! | [`line`] | the queue of a fair lock |
+//! | [`mod@line`] | the queue of a fair lock |
 //! | [`mutex`] | the lease mutex |
 //!
 //! The crate is `no_std` with `alloc`, and does no I/O.

@@ -58,11 +58,14 @@ impl Card {
     }
 }
 
+/// Draws the configuration of a seed.
+type Configure<C> = Box<dyn Fn(&mut Dice) -> C + Send + Sync>;
+
 /// An algorithm with all that the laboratory has to know of it.
 pub struct Registration<M: Subject> {
     card: Card,
     faults: FaultSet,
-    configure: Box<dyn Fn(&mut Dice) -> M::Config + Send + Sync>,
+    configure: Configure<M::Config>,
 }
 
 impl<M: Subject> Registration<M> {
@@ -235,7 +238,8 @@ where
             trace::replay(&mut world, &trace.steps, |world, index, action| teller.hear(world, index, action))
                 .err();
         let (found, said) = (trace::hash_name(world.hash()), trace.ending.hash.clone());
-        let divergence = divergence.or_else(|| (found != said).then(|| Divergence::Hash { found, said }));
+        let other_hash = (found != said).then_some(Divergence::Hash { found, said });
+        let divergence = divergence.or(other_hash);
         let outcome = Outcome {
             events: world.applied(),
             length: world.now().since(Default::default()),

@@ -165,6 +165,9 @@ impl Report {
     }
 }
 
+/// A property, and the known defect that broke it.
+type Kind = (Property, Option<&'static str>);
+
 #[derive(Default)]
 struct Tally {
     seeds: u64,
@@ -173,7 +176,7 @@ struct Tally {
     simulated: u64,
     hash: u64,
     ledger: Ledger,
-    groups: BTreeMap<(Property, Option<&'static str>), (u64, Vec<u64>)>,
+    groups: BTreeMap<Kind, (u64, Vec<u64>)>,
 }
 
 impl Tally {

@@ -347,10 +347,11 @@ impl<M: Subject> World<M> {
         }
         if refused_by_itself {
             let shelf = &mut self.stores[store.0 as usize].shelves[instance.resource as usize];
-            if let Some(mark) = M::Store::lock(shelf).filter(|mark| mark.by == tag) {
-                if mark.noticed == Time::MAX {
-                    (mark.noticed, instance.trouble_at_notice) = (self.now, instance.trouble);
-                }
+            if let Some(mark) = M::Store::lock(shelf)
+                && mark.by == tag
+                && mark.noticed == Time::MAX
+            {
+                (mark.noticed, instance.trouble_at_notice) = (self.now, instance.trouble);
             }
         }
         let prolonged = prolonged && instance.caller.stage == Stage::Holding;
