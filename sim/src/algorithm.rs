@@ -65,6 +65,7 @@ type Configure<C> = Box<dyn Fn(&mut Dice) -> C + Send + Sync>;
 pub struct Registration<M: Subject> {
     card: Card,
     faults: FaultSet,
+    always: FaultSet,
     configure: Configure<M::Config>,
 }
 
@@ -83,7 +84,12 @@ impl<M: Subject> Registration<M> {
             promises: PropertySet::usual(),
             defects: Vec::new(),
         };
-        Registration { card, faults: FaultSet::storm(), configure: Box::new(configure) }
+        Registration {
+            card,
+            faults: FaultSet::storm(),
+            always: FaultSet::NONE,
+            configure: Box::new(configure),
+        }
     }
 
     /// It promises these properties and no others.
@@ -104,6 +110,13 @@ impl<M: Subject> Registration<M> {
         self
     }
 
+    /// Every storm over it contains these faults, whether or not storms usually do.
+    pub fn suffers(mut self, faults: FaultSet) -> Self {
+        self.always = faults;
+        self.faults = self.faults.or(faults);
+        self
+    }
+
     /// It has these flaws.
     pub fn known_defects(mut self, defects: &[Defect]) -> Self {
         self.card.defects = defects.to_vec();
@@ -117,7 +130,7 @@ impl<M: Subject> Registration<M> {
     }
 
     fn scenario(&self, seed: u64, shape: &Shape) -> Scenario<M::Config> {
-        Scenario::of_seed::<M>(seed, shape, self.faults, &self.configure)
+        Scenario::of_seed::<M>(seed, shape, self.faults, self.always, &self.configure)
     }
 
     /// The properties that are judged when a trace is applied.

@@ -40,7 +40,8 @@ fn wiped_counter() -> Registration<Mutex> {
         mutex_terms(dice, Fairness::Unordered)
     })
     .promises(&[Property::FencedExclusion])
-    .meets(FaultSet::of(&[Fault::CounterWiped, Fault::Pause, Fault::Crash]))
+    .meets(FaultSet::of(&[Fault::Pause, Fault::Crash]))
+    .suffers(FaultSet::of(&[Fault::CounterWiped]))
     .known_defects(&[Defect {
         label: "wiped",
         sentence: "a store that forgets its counter issues a token twice, and fencing fails",

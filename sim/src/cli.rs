@@ -437,7 +437,7 @@ fn watched(plan: &Hunt<'_>, args: &HuntArgs, shape: &Shape, quiet: bool) -> Repo
     if !quiet && !std::io::stderr().is_terminal() {
         eprintln!("{head}");
     }
-    let bar = progress(quiet, "{prefix}   {wide_bar}  {msg}");
+    let bar = progress(quiet, "{prefix}   {bar:10}  {msg}");
     bar.set_prefix(head);
     bar.set_length(match args.lasting {
         Some(time) => time.as_millis() as u64,

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use console::{Style, style};
 use fencepost_models::fault::{FaultSet, Ledger};
-use fencepost_models::property::Property;
+use fencepost_models::property::{Property, PropertySet};
 use fencepost_models::trace::hash_name;
 
 use crate::algorithm::{Algorithm, Card, Replayed};
@@ -59,9 +59,13 @@ fn pad(text: &str, to: usize) -> String {
     format!("{text}{}", " ".repeat(to.saturating_sub(width(text))))
 }
 
+/// A story of so few lines is told whole.
+const SHORT: usize = 13;
+
 /// The gist of a story: what matters, and who believes what.
 pub fn gist(story: &Story) -> String {
-    let lines: Vec<_> = story.lines.iter().filter(|line| line.notable).collect();
+    let is_short = story.lines.len() <= SHORT;
+    let lines: Vec<_> = story.lines.iter().filter(|line| line.notable || is_short).collect();
     let column = lines.iter().map(|line| width(&line.text)).max().unwrap_or(0).min(76);
     let mut text = String::new();
     let mut before = String::new();
@@ -305,24 +309,32 @@ pub fn replayed(replayed: &Replayed, card: &Card, all: bool) -> String {
     text
 }
 
-/// The list of algorithms.
+/// The list of algorithms: a line for each.
 pub fn list<'a>(algorithms: impl Iterator<Item = &'a dyn Algorithm>) -> String {
     let mut text = String::new();
     for algorithm in algorithms {
         let card = algorithm.card();
-        let expected = match card.defects.len() {
-            0 => style("expected clean".to_owned()).green(),
-            _ => {
-                let labels: Vec<_> = card.defects.iter().map(|defect| defect.label).collect();
-                style(format!("expected broken: {}", labels.join(" "))).red()
-            }
+        let labels: Vec<_> = card.defects.iter().map(|defect| defect.label).collect();
+        let expected = match labels.as_slice() {
+            [] => style("expected clean".to_owned()).green(),
+            labels => style(format!("expected broken ({})", labels.join(" "))).red(),
         };
-        let promises: Vec<_> = card.promises.iter().map(Property::name).collect();
-        let _ =
-            writeln!(text, "{}  {} · {expected}", pad(&style(&card.name).bold().to_string(), 28), card.about);
-        let _ = writeln!(text, "{}  promises {}", " ".repeat(28), style(promises.join(", ")).dim());
+        let name = pad(&style(&card.name).bold().to_string(), 28);
+        let promises = style(promises(card)).dim();
+        let _ = writeln!(text, "{name}  {} · {expected} · {promises}", card.about);
     }
     text
+}
+
+/// What an algorithm promises, briefly.
+fn promises(card: &Card) -> String {
+    let missing = PropertySet::all().without(card.promises);
+    let names = |set: PropertySet| set.iter().map(Property::name).collect::<Vec<_>>().join(", ");
+    match missing.iter().count() {
+        0 => "promises all properties".to_owned(),
+        1 => format!("promises all properties but {}", names(missing)),
+        _ => format!("promises {}", names(card.promises)),
+    }
 }
 
 /// Names of faults, for a line.

@@ -167,11 +167,13 @@ impl<C: Clone> Scenario<C> {
         seed: u64,
         shape: &Shape,
         allowed: FaultSet,
+        always: FaultSet,
         configure: impl Fn(&mut ChaCha8Rng) -> C,
     ) -> Scenario<C> {
         let mut rng = Stream::Configuration.of(seed);
         let config = configure(&mut rng);
-        let faults = shape.faults.of_seed(&mut rng).and(allowed);
+        let drawn = shape.faults.of_seed(&mut rng).and(allowed);
+        let faults = if shape.faults == Faults::Storm { drawn.or(always) } else { drawn };
         let delay_max = pick(&mut rng, &[5, 20, 50]);
         let slack = pick(&mut rng, &[0, 1, 10]);
         let hold_max = Span::from_millis(pick(&mut rng, &[200, 2_000, 8_000, 20_000]));
