@@ -26,7 +26,7 @@ fn the_mistake_is_found_told_and_can_be_replayed() {
         "my-lock is broken",
         "believed-exclusion: no two instances believe at one moment that they hold the lock",
         "the entry of A expires",
-        "A and B both believe they hold the lock",
+        " both believe they hold the lock",
         "replay   cargo run --release -p own-algorithm -- replay my-lock --seed ",
     ] {
         assert!(message.contains(part), "no {part:?} in the message of the failed test:\n{message}");
