@@ -24,3 +24,8 @@ pub mod machine;
 pub mod mutex;
 pub mod store;
 pub mod time;
+
+/// The README's example compiles and holds.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

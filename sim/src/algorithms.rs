@@ -200,7 +200,20 @@ pub fn ablated(protection: Protection) -> Registration<Mutex> {
     let ablation = ABLATIONS.iter().find(|ablation| ablation.protection == protection);
     let ablation = ablation.unwrap_or(&ABLATIONS[0]);
     Registration::new(ablation.name, ablation.about, move |dice| ablated_terms(dice, protection))
+        .suffers(needed_by(protection))
         .known_defects(&[ablation.defect])
+}
+
+/// What has to go wrong before a protection is missed; every storm over its ablation contains it.
+fn needed_by(protection: Protection) -> FaultSet {
+    match protection {
+        Protection::DeadlineFromSend => FaultSet::of(&[Fault::Delay, Fault::CutToStore]),
+        Protection::DriftMargin => FaultSet::of(&[Fault::Drift, Fault::StoreDrift, Fault::CutToStore]),
+        Protection::Identity
+        | Protection::CompareOnRelease
+        | Protection::RetryInsideTtl
+        | Protection::Reconciliation => FaultSet::NONE,
+    }
 }
 
 /// What can happen between a Mattermost server and its database: calls over a connection, so no duplicates.
@@ -288,11 +301,23 @@ fn clocks_differ(violation: &Violation) -> bool {
     violation.facts.culprit.or(violation.facts.other).has(Fault::WallJump)
 }
 
+/// The three ways in which a holder's key comes to its end without anybody touching it exclude each other: something
+/// held the refresh up; or it failed; or the key was stored for too short a time to begin with.
+fn expired(violation: &Violation) -> bool {
+    violation.facts.fate == Fate::Natural
+}
+
 const M1: Defect = Defect {
     label: "M1",
     sentence: "one failed refresh ends refreshing for good; the key expires and another one enters",
     breaks: &[Property::BelievedExclusion],
-    recognise: |violation| violation.facts.fate == Fate::Natural && violation.facts.culprit.has_any(&ERRORS),
+    recognise: |violation| {
+        let facts = &violation.facts;
+        expired(violation)
+            && !facts.cut_short
+            && facts.culprit.has_any(&ERRORS)
+            && !facts.culprit.has_any(&STALLS)
+    },
 };
 
 const M2: Defect = Defect {
@@ -344,12 +369,14 @@ const M7: Defect = Defect {
     label: "M7",
     sentence: "a TTL of 1.99 s is stored as 1 s: one slow refresh, and another one enters",
     breaks: &[Property::BelievedExclusion, Property::OwnerOnlyRenewal],
-    recognise: |violation| violation.facts.cut_short && violation.facts.fate == Fate::Natural,
+    recognise: |violation| {
+        expired(violation) && violation.facts.cut_short && !violation.facts.culprit.has_any(&STALLS)
+    },
 };
 
 const M8: Defect = Defect {
     label: "M8",
-    sentence: "a lock whose context has already ended succeeds",
+    sentence: "a lock is granted although its context has ended",
     breaks: &[Property::Punctuality],
     recognise: |_| true,
 };
@@ -363,7 +390,7 @@ const M9: Defect = Defect {
 
 const M10: Defect = Defect {
     label: "M10",
-    sentence: "a claim whose answer was lost waits for its own key; after an outage waiters sleep minutes more",
+    sentence: "a claim whose answer was lost waits for its own key until it expires",
     breaks: &[Property::Reconciliation, Property::Progress],
     recognise: |_| true,
 };

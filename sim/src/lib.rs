@@ -25,7 +25,7 @@ pub use cli::Lab;
 pub use fencepost_models::fault::{Fault, FaultSet};
 pub use fencepost_models::property::{Property, Violation};
 pub use fencepost_models::subject::{Ask, Subject, Told};
-pub use fencepost_models::trace::{Shows, Trace};
+pub use fencepost_models::trace::{Shows, Trace, TraceError};
 pub use hunt::{Find, Group, Hunt, Report, Watch, hunt};
 pub use scenario::{Faults, Shape, Workload};
 pub use scheduler::{Outcome, Reference};

@@ -179,7 +179,7 @@ fn defects(report: &Report, card: &Card) -> String {
     let _ = writeln!(
         text,
         "  {:<7}{:>8}{:>13}{:>11}{:>8}   what is wrong",
-        "label", "seed", "after seeds", "in seeds", "events"
+        "label", "first", "after seeds", "in seeds", "events"
     );
     for defect in &card.defects {
         let row = match report.find(defect.label) {

@@ -284,7 +284,12 @@ fn sent<M: Subject>(world: &World<M>) -> String {
         .filter_map(|flight| flight.call)
         .map(|call| verb(&format!("{call:?}")))
         .collect();
-    if calls.is_empty() { String::new() } else { format!(" and sends a {}", calls.join(", a ")) }
+    let with_article = |call: String| {
+        let article = if call.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
+        format!("{article} {call}")
+    };
+    let calls: Vec<_> = calls.into_iter().map(with_article).collect();
+    if calls.is_empty() { String::new() } else { format!(" and sends {}", calls.join(", ")) }
 }
 
 /// A call's name as a noun.

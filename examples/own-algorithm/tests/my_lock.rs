@@ -2,7 +2,7 @@
 
 use std::panic::catch_unwind;
 
-use fencepost_sim::hunt;
+use fencepost_sim::{Algorithm, Trace, hunt};
 
 #[path = "../src/main.rs"]
 #[expect(dead_code, reason = "a test calls the registration, and not `main`")]
@@ -31,4 +31,16 @@ fn the_mistake_is_found_told_and_can_be_replayed() {
     ] {
         assert!(message.contains(part), "no {part:?} in the message of the failed test:\n{message}");
     }
+}
+
+/// The trace in `docs/trace-format.md` is one of this lock. It must be written as it is read.
+#[test]
+fn the_documented_trace_is_a_trace() {
+    let page = include_str!("../../../docs/trace-format.md");
+    let (_, rest) = page.split_once("```json\n").expect("an example");
+    let (example, _) = rest.split_once("```").expect("its end");
+    let trace = Trace::parse(example).expect("a trace of version 1");
+    assert_eq!(trace.write(), example);
+    let replayed = own::my_lock::<false>("my-lock").replay(&trace).expect("a trace of this lock");
+    assert_eq!(replayed.outcome.events, trace.ending.steps, "every step is possible");
 }

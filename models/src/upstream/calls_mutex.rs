@@ -162,7 +162,7 @@ impl Machine for CallsMutex {
     fn step(&mut self, config: &CallsConfig, now: Now, input: Input<CallsMutex>, out: Out<'_>) {
         match input {
             Input::Request(request) => self.request(config, now, request, out),
-            Input::Reply { call: Call::Lock, answer, at: _ } => self.tried(config, now, &answer, out),
+            Input::Reply { call: Call::Insert, answer, at: _ } => self.tried(config, now, &answer, out),
             Input::Reply { call: Call::Refresh, answer, at: _ } => self.refreshed(config, now, &answer, out),
             Input::Reply { call: Call::Delete, answer: _, at: _ } => self.deleted(out),
             Input::Message(never) => match never {},
@@ -261,7 +261,7 @@ impl CallsMutex {
 
     fn attempt(&mut self, config: &CallsConfig, now: Now, context: Instant, pause: Span, out: Out<'_>) {
         self.0 = Phase::Trying { context, pause };
-        out.store(Call::Lock, mattermost::insert(config.expire_in_secs(), now.wall));
+        out.store(Call::Insert, mattermost::insert(config.expire_in_secs(), now.wall));
     }
 
     fn tried(&mut self, config: &CallsConfig, now: Now, answer: &KvAnswer<u8>, out: Out<'_>) {

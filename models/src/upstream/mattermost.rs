@@ -51,7 +51,7 @@ pub enum Event {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Call {
     /// Take the lock.
-    Lock,
+    Insert,
     /// Keep it.
     Refresh,
     /// Give it back.

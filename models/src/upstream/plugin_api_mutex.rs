@@ -122,7 +122,7 @@ impl Machine for PluginApiMutex {
     fn step(&mut self, config: &PluginApiConfig, now: Now, input: Input<PluginApiMutex>, out: Out<'_>) {
         match input {
             Input::Request(request) => self.request(config, now, request, out),
-            Input::Reply { call: Call::Lock, answer, at: _ } => self.tried(config, now, &answer, out),
+            Input::Reply { call: Call::Insert, answer, at: _ } => self.tried(config, now, &answer, out),
             Input::Reply { call: Call::Refresh, answer, at: _ } => self.refreshed(config, now, &answer, out),
             Input::Reply { call: Call::Delete, answer: _, at: _ } => self.deleted(out),
             Input::Message(never) => match never {},
@@ -218,7 +218,7 @@ impl PluginApiMutex {
             Ready::Neither => {}
             Ready::Timer => {
                 self.0 = Phase::Trying { context, last };
-                out.store(Call::Lock, mattermost::insert(config.ttl_secs, now.wall));
+                out.store(Call::Insert, mattermost::insert(config.ttl_secs, now.wall));
             }
             Ready::Context => {
                 self.0 = Phase::AtRest;
