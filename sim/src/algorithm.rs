@@ -250,9 +250,7 @@ where
         let divergence =
             trace::replay(&mut world, &trace.steps, |world, index, action| teller.hear(world, index, action))
                 .err();
-        let (found, said) = (trace::hash_name(world.hash()), trace.ending.hash.clone());
-        let other_hash = (found != said).then_some(Divergence::Hash { found, said });
-        let divergence = divergence.or(other_hash);
+        let divergence = divergence.or_else(|| trace::compare(&world, &trace.ending));
         let outcome = Outcome {
             events: world.applied(),
             length: world.now().since(Default::default()),

@@ -54,15 +54,17 @@ enum Verb {
 #[derive(Args)]
 struct ShapeArgs {
     /// How many instances share the lock.
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=10_000), value_name = "N")]
-    instances: u32,
-    /// How many simulated hours the storm of each run lasts; before it heals and must make progress.
-    #[arg(long, default_value_t = 0.05, value_name = "H")]
-    hours: f64,
+    /// [default: 3]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000), value_name = "N")]
+    instances: Option<u32>,
+    /// How many simulated hours the storm of each run lasts, before it heals and must make progress.
+    /// [default: 0.05]
+    #[arg(long, value_name = "H")]
+    hours: Option<f64>,
     /// Which faults: storm (each seed switches each family on or off), calm (only harmless ones), none, or a list
-    /// of families such as pause,error-before.
-    #[arg(long, default_value = "storm", value_name = "FAULTS", value_parser = Faults::parse)]
-    faults: Faults,
+    /// of families such as pause,error-before. [default: storm]
+    #[arg(long, value_name = "FAULTS", value_parser = Faults::parse)]
+    faults: Option<Faults>,
 }
 
 #[derive(Args)]
@@ -146,12 +148,21 @@ fn duration(text: &str) -> Result<Duration, String> {
 }
 
 impl ShapeArgs {
+    fn is_given(&self) -> bool {
+        self.instances.is_some() || self.hours.is_some() || self.faults.is_some()
+    }
+
     fn shape(&self) -> Result<Shape, String> {
-        if !(self.hours > 0.0 && self.hours <= 10_000.0) {
-            return Err(format!("--hours is {}; accepted is more than 0 and at most 10000", self.hours));
-        }
-        let storm = Span::from_nanos((self.hours * 3.6e12).round() as u64);
-        Ok(Shape { instances: self.instances, resources: 1, storm, faults: self.faults })
+        let usual = Shape::default();
+        let storm = match self.hours {
+            None => usual.storm,
+            // A storm shorter than a message is none.
+            Some(hours) if (1e-6..=1e4).contains(&hours) => Span::from_nanos((hours * 3.6e12).round() as u64),
+            Some(hours) => return Err(format!("--hours is {hours}; accepted is from 0.000001 to 10000")),
+        };
+        let instances = self.instances.unwrap_or(usual.instances);
+        let faults = self.faults.unwrap_or(usual.faults);
+        Ok(Shape { instances, resources: 1, storm, faults })
     }
 }
 
@@ -289,6 +300,11 @@ impl Lab {
             }
             None if self.algorithm(&args.what).is_ok() => {
                 return Err(format!("which seed of {}? Say --seed S, or name a trace file", args.what));
+            }
+            None if args.shape.is_given() => {
+                return Err(
+                    "--instances, --hours and --faults go with --seed: a trace brings its own".to_owned()
+                );
             }
             None => self.read(Path::new(&args.what))?,
         };
@@ -432,7 +448,12 @@ fn watched(plan: &Hunt<'_>, args: &HuntArgs, shape: &Shape, quiet: bool) -> Repo
     let watch = Arc::new(Watch::default());
     let handle = Arc::clone(&watch);
     // A second handler cannot be set where a laboratory runs twice in one process; the first one does no harm.
-    let _ = ctrlc::set_handler(move || handle.stop.store(true, Ordering::Relaxed));
+    let _ = ctrlc::set_handler(move || {
+        if handle.stop.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+        eprintln!("ending after the seeds that are under way; once more ends at once");
+    });
     let head = format!("hunting {} · {} instances · {}", args.algorithm, shape.instances, shape.faults);
     if !quiet && !std::io::stderr().is_terminal() {
         eprintln!("{head}");

@@ -342,6 +342,9 @@ impl Hunt<'_> {
                 return tally;
             }
             for seed in first..last {
+                if watch.stop.load(Ordering::Relaxed) {
+                    return tally;
+                }
                 let seed = self.from.wrapping_add(seed);
                 let outcome = runner.run(seed);
                 self.judge(seed, &outcome, &mut tally, watch);

@@ -77,7 +77,7 @@ pub(crate) struct Teller {
     lines: Vec<Line>,
     /// The lock's entry, and whether its end was told; one for each lock.
     entries: Vec<Option<(Mark, bool)>>,
-    names: Vec<(FlightId, String)>,
+    names: Vec<(FlightId, LegKind, String)>,
 }
 
 impl Teller {
@@ -95,10 +95,15 @@ impl Teller {
         self.note_entries(world);
         self.names.clear();
         self.names.extend(world.flights().map(|(id, flight)| {
-            let call = flight
-                .call
-                .map_or_else(|| kind_name(flight.kind()).to_owned(), |call| verb(&format!("{call:?}")));
-            (id, format!("{}'s {call}", flight.instance))
+            let call = flight.call.map_or_else(String::new, |call| noun(&format!("{call:?}")));
+            let name = match flight.kind() {
+                LegKind::Hint => format!("a hint to {}", flight.instance),
+                LegKind::Write => format!("the write of {}", flight.instance),
+                LegKind::Request | LegKind::Reply | LegKind::Lost | LegKind::Landed => {
+                    format!("{}'s {call}", flight.instance)
+                }
+            };
+            (id, flight.kind(), name)
         }));
     }
 
@@ -144,9 +149,17 @@ impl Teller {
         }
     }
 
-    fn name(&self, id: FlightId) -> String {
-        let known = self.names.iter().find(|(other, _)| *other == id);
-        known.map_or_else(|| "a message".to_owned(), |(_, name)| name.clone())
+    /// What a message was called before the action: the request, also where its answer is meant.
+    fn request(&self, id: FlightId) -> String {
+        let known = self.names.iter().find(|(other, ..)| *other == id);
+        known.map_or_else(|| "a message".to_owned(), |(.., name)| name.clone())
+    }
+
+    /// The message itself: an answer is not its request.
+    fn message(&self, id: FlightId) -> String {
+        let is_reply = self.names.iter().any(|(other, kind, _)| *other == id && *kind == LegKind::Reply);
+        let name = self.request(id);
+        if is_reply { format!("the answer to {name}") } else { name }
     }
 
     /// The words for an action, whether it is a fault, and whether it is notable.
@@ -162,14 +175,14 @@ impl Teller {
             Action::Forget(id) => fault(format!("the caller of {id} will not unlock")),
             Action::Wake(id) => quiet(format!("{id} wakes{sent}")),
             Action::Serve(id, how) => self.served(world, id, how),
-            Action::Deliver(id) => quiet(format!("{} arrives{sent}", self.reply_name(id))),
-            Action::Lose(id) => fault(format!("{} is lost", self.name(id))),
-            Action::Duplicate(id) => fault(format!("{} is doubled on its way", self.name(id))),
-            Action::Stall(id) => fault(format!("{} gets stuck on its way", self.name(id))),
+            Action::Deliver(id) => quiet(format!("{} arrives{sent}", self.message(id))),
+            Action::Lose(id) => fault(format!("{} is lost", self.message(id))),
+            Action::Duplicate(id) => fault(format!("{} is doubled on its way", self.message(id))),
+            Action::Stall(id) => fault(format!("{} gets stuck on its way", self.message(id))),
             Action::GiveUp(id) => (
                 with(format!(
                     "{} has been unanswered for too long: its host reports an error",
-                    self.name(id)
+                    self.request(id)
                 )),
                 false,
                 true,
@@ -209,19 +222,8 @@ impl Teller {
         }
     }
 
-    fn reply_name(&self, id: FlightId) -> String {
-        let name = self.name(id);
-        match name.rsplit_once("'s ") {
-            Some((who, what @ ("hint" | "write"))) => match what {
-                "hint" => format!("a hint to {who}"),
-                _ => format!("the write of {who}"),
-            },
-            _ => format!("the answer to {name}"),
-        }
-    }
-
     fn served<M: Subject>(&self, world: &World<M>, id: FlightId, how: Service) -> (String, bool, bool) {
-        let name = self.name(id);
+        let name = self.request(id);
         if world.flight(id).is_some_and(|flight| flight.kind() == LegKind::Lost) {
             return (format!("{name} is lost on the broken link"), true, true);
         }
@@ -282,7 +284,7 @@ fn sent<M: Subject>(world: &World<M>) -> String {
         .iter()
         .filter_map(|id| world.flight(*id))
         .filter_map(|flight| flight.call)
-        .map(|call| verb(&format!("{call:?}")))
+        .map(|call| noun(&format!("{call:?}")))
         .collect();
     let with_article = |call: String| {
         let article = if call.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
@@ -293,16 +295,8 @@ fn sent<M: Subject>(world: &World<M>) -> String {
 }
 
 /// A call's name as a noun.
-fn verb(call: &str) -> String {
+fn noun(call: &str) -> String {
     call.trim_start_matches("Line(").trim_end_matches(')').to_lowercase()
-}
-
-fn kind_name(kind: LegKind) -> &'static str {
-    match kind {
-        LegKind::Hint => "hint",
-        LegKind::Write => "write",
-        LegKind::Request | LegKind::Reply | LegKind::Lost | LegKind::Landed => "message",
-    }
 }
 
 fn asks(ask: Ask) -> String {

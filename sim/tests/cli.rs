@@ -161,9 +161,9 @@ fn a_wrong_argument_is_answered_by_one_that_would_do() {
         ("hunt mutex --for 18446744073709551615h", "accepted are 1s to 168h"),
         ("hunt mutex --for 0s", "accepted are 1s to 168h"),
         ("hunt mutex --for 5s --seeds 3", "cannot be used with"),
-        ("hunt mutex --hours 0", "--hours is 0; accepted is more than 0"),
-        ("hunt mutex --hours NaN", "--hours is NaN; accepted is more than 0"),
-        ("hunt mutex --hours=-1", "--hours is -1; accepted is more than 0"),
+        ("hunt mutex --hours 0", "--hours is 0; accepted is from 0.000001"),
+        ("hunt mutex --hours NaN", "--hours is NaN; accepted is from 0.000001"),
+        ("hunt mutex --hours=-1", "--hours is -1; accepted is from 0.000001"),
         ("hunt mutex --hours -1", "-1"),
         ("hunt mutex --hours inf", "--hours is inf"),
         ("hunt mutex --hours many", "invalid value 'many'"),
@@ -485,4 +485,12 @@ fn nothing_is_coloured_where_nobody_sees_it() {
         let said = fencelab(&dir, arguments);
         assert!(!said.out.contains('\u{1b}') && !said.err.contains('\u{1b}'), "{arguments:?}");
     }
+}
+
+/// A trace brings its own instances and faults: options that would be ignored are refused.
+#[test]
+fn a_trace_takes_no_shape_from_the_command_line() {
+    let dir = folder("shape");
+    std::fs::write(dir.join("one.jsonl"), shrunk_trace(&dir)).expect("a file");
+    is_refused(&dir, &["replay", "one.jsonl", "--hours", "1"], "go with --seed");
 }

@@ -132,7 +132,9 @@ pub enum TraceError {
 }
 
 /// The most that a setup may ask for, so that a typing error does not fill the memory.
-const MOST_INSTANCES: u32 = 100_000;
+const MOST_INSTANCES: u32 = 10_000;
+/// No algorithm asks more stores.
+const MOST_STORES: u32 = 16;
 /// The last moment of any trace: about 146 years.
 const LAST_MOMENT: Time = Time::from_nanos(1 << 62);
 
@@ -193,11 +195,14 @@ impl Trace {
         let wrong = |why: String| TraceError::Setup(why);
         let setup: Setup<C> =
             serde_json::from_value(self.header.setup.clone()).map_err(|error| wrong(error.to_string()))?;
-        let counts =
-            [("instances", setup.instances), ("resources", setup.resources), ("stores", setup.stores.into())];
-        for (field, count) in counts {
-            if !(1..=MOST_INSTANCES).contains(&count) {
-                return Err(wrong(format!("{field} is {count}; it must be from 1 to {MOST_INSTANCES}")));
+        let counts = [
+            ("instances", setup.instances, MOST_INSTANCES),
+            ("resources", setup.resources, setup.instances),
+            ("stores", setup.stores.into(), MOST_STORES),
+        ];
+        for (field, count, most) in counts {
+            if !(1..=most).contains(&count) {
+                return Err(wrong(format!("{field} is {count}; it must be from 1 to {most}")));
             }
         }
         Ok(setup)
@@ -262,6 +267,14 @@ pub enum Divergence {
         deed: String,
         /// By when.
         due: Time,
+    },
+    /// Every step was possible, and yet it broke something else.
+    #[error("the run breaks {found}, and the trace says {said}")]
+    Verdict {
+        /// What this run breaks.
+        found: String,
+        /// What the trace says.
+        said: String,
     },
     /// Every step was possible, and yet the run was another one.
     #[error("the run's hash is {found}, and the trace says {said}")]
@@ -330,6 +343,21 @@ pub fn reapply<M: Subject>(
         }
     }
     None
+}
+
+/// Where a run that was possible to the end came to something else than a trace's ending says.
+pub fn compare<M: Subject>(world: &World<M>, said: &Ending) -> Option<Divergence> {
+    let found = ending(world);
+    if found.violations != said.violations {
+        let (found, said) = (names(&found.violations), names(&said.violations));
+        return Some(Divergence::Verdict { found, said });
+    }
+    (found.hash != said.hash).then(|| Divergence::Hash { found: found.hash, said: said.hash.clone() })
+}
+
+fn names(violations: &[Violation]) -> String {
+    let names: Vec<_> = violations.iter().map(|one| format!("{} at {:?}", one.property, one.at)).collect();
+    if names.is_empty() { "nothing".to_owned() } else { names.join(", ") }
 }
 
 /// The ending of a run in this world.

@@ -165,18 +165,18 @@ impl<M: Subject> World<M> {
             Action::Crash(id) => instance(id)?.state != State::Down,
             Action::Restart(id) => instance(id)?.state == State::Down,
             Action::SetRate(id, rate) => instance(id)?.state != State::Paused && rate.is_running(),
-            Action::Jump(id, _) => instance(id).is_ok(),
+            Action::Jump(id, _) => instance(id).map(|_| true)?,
             Action::CutToStore(id, cut) => instance(id)?.to_store_cut != cut,
             Action::CutFromStore(id, cut) => instance(id)?.from_store_cut != cut,
             Action::StorePause(id) => !store(id)?.paused,
             Action::StoreResume(id) => store(id)?.paused,
-            Action::StoreRate(id, rate) => store(id).is_ok() && rate.is_running(),
+            Action::StoreRate(id, rate) => store(id).map(|_| rate.is_running())?,
             Action::FailOver(id) => store(id)?.replica.is_some(),
             Action::StoreRestart(id)
             | Action::Lag(id)
             | Action::CatchUp(id)
             | Action::SetGrain(id, _)
-            | Action::WipeCounter(id) => store(id).is_ok(),
+            | Action::WipeCounter(id) => store(id).map(|_| true)?,
             Action::Heal | Action::End => true,
         };
         if at < self.now {
