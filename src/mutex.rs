@@ -322,6 +322,7 @@ impl Want {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
 enum Phase {
     AtRest,
     Pausing {
@@ -378,6 +379,7 @@ impl Machine for Mutex {
         }
     }
 
+    #[inline]
     fn deadline(&self, terms: &MutexTerms) -> Option<Instant> {
         let lease = &terms.lease;
         let at = self.phase.deadline(lease).min(self.line.deadline(lease));
@@ -432,15 +434,14 @@ impl Phase {
         }
     }
 
-    /// What a caller waits for, if one does.
-    fn want(&self) -> Option<Want> {
+    /// When time alone ends it: a caller's patience, or belief.
+    fn end(&self) -> Instant {
         match self {
             Phase::Pausing { want, .. } | Phase::Asking { want, .. } | Phase::Claiming { want, .. } => {
-                Some(*want)
+                want.until
             }
-            Phase::AtRest | Phase::Withdrawing { .. } | Phase::Holding { .. } | Phase::Releasing { .. } => {
-                None
-            }
+            Phase::Holding { lease, .. } => lease.until(),
+            Phase::AtRest | Phase::Withdrawing { .. } | Phase::Releasing { .. } => Instant::MAX,
         }
     }
 }
@@ -480,16 +481,21 @@ impl Mutex {
     }
 
     /// T1, T2: what time alone has ended.
+    #[inline]
     fn lapse(&mut self, terms: &MutexTerms, now: Now, out: Out<'_>) {
-        if self.phase.want().is_some_and(|want| now.mono >= want.until) {
-            out.event(Event::TimedOut);
-            self.withdraw(terms, now, out);
+        if now.mono >= self.phase.end() {
+            self.end(terms, now, out);
         }
-        if let Phase::Holding { lease, .. } = self.phase
-            && !lease.is_held(now.mono)
-        {
+    }
+
+    #[cold]
+    fn end(&mut self, terms: &MutexTerms, now: Now, out: Out<'_>) {
+        if let Phase::Holding { lease, .. } = self.phase {
             out.event(Event::Lost(Loss::Expired));
             self.drop_lease(terms, lease.revision(), out);
+        } else {
+            out.event(Event::TimedOut);
+            self.withdraw(terms, now, out);
         }
     }
 
@@ -632,7 +638,7 @@ impl Mutex {
         out: Out<'_>,
     ) {
         match call {
-            Call::Claim => self.claimed(terms, now, answer, at, out),
+            Call::Claim => self.claimed(terms, now, &answer, at, out),
             Call::Renew => self.renewed(terms, now, &answer, out),
             Call::Release => self.released(terms, now, &answer, out),
             Call::Inspect => self.inspected(terms, &answer, out),
@@ -652,11 +658,11 @@ impl Mutex {
         &mut self,
         terms: &MutexTerms,
         now: Now,
-        answer: Answer<Key, Owner>,
+        answer: &Answer<Key, Owner>,
         at: StoreTime,
         out: Out<'_>,
     ) {
-        let outcome = self.read_claim(terms, &answer);
+        let outcome = self.read_claim(terms, answer);
         match (self.phase, outcome) {
             (Phase::Claiming { want, first, .. }, Claimed::Won(revision)) => {
                 match Lease::granted(&terms.lease, revision, first, now) {
@@ -798,6 +804,7 @@ impl Mutex {
     }
 
     /// Makes one attempt: claims, or asks the line first.
+    #[inline(always)]
     fn attempt(&mut self, terms: &MutexTerms, now: Now, want: Want, out: Out<'_>) {
         match terms.config.fairness {
             Fairness::Unordered => self.claim(terms, now, want, out),
@@ -809,34 +816,43 @@ impl Mutex {
         }
     }
 
+    #[inline(always)]
     fn claim(&mut self, terms: &MutexTerms, now: Now, want: Want, out: Out<'_>) {
         self.attempt = self.attempt.wrapping_add(1);
         self.phase = Phase::Claiming { want, first: now.mono, sent: now.mono };
         self.send_claim(terms, out);
     }
 
+    #[inline(always)]
     fn send_claim(&self, terms: &MutexTerms, out: Out<'_>) {
         let (record, ttl) = (self.owner(terms), Some(terms.entry_ttl));
         out.store(Call::Claim, Op::PutIf { key: Key::Lock, expect: Expect::Absent, record, ttl });
     }
 
     /// Another one holds the lock: takes a place in line, if there is one, and pauses.
+    #[inline]
     fn stand_by(&mut self, terms: &MutexTerms, now: Now, want: Want, at: StoreTime, out: Out<'_>) {
         if want.once {
             out.event(Event::Contended);
             return self.rest(terms, now, out);
         }
-        if terms.config.fairness == Fairness::Fifo {
-            let place = Place { since: at, owner: self.owner(terms) };
-            if let Some(join) = self.line.join(&terms.lease, now, place) {
-                // What is still heard of an old place must not be taken for news of the new one.
-                out.forget(Call::Line(LineCall::Keep));
-                out.forget(Call::Line(LineCall::Leave));
-                out.forget(Call::Line(LineCall::Find));
-                send_line(Some(join), out);
-            }
+        match terms.config.fairness {
+            Fairness::Unordered => {}
+            Fairness::Fifo => self.join(terms, now, at, out),
         }
         self.pause(terms, now, want);
+    }
+
+    #[inline(never)]
+    fn join(&mut self, terms: &MutexTerms, now: Now, at: StoreTime, out: Out<'_>) {
+        let place = Place { since: at, owner: self.owner(terms) };
+        if let Some(join) = self.line.join(&terms.lease, now, place) {
+            // What is still heard of an old place must not be taken for news of the new one.
+            out.forget(Call::Line(LineCall::Keep));
+            out.forget(Call::Line(LineCall::Leave));
+            out.forget(Call::Line(LineCall::Find));
+            send_line(Some(join), out);
+        }
     }
 
     fn pause(&mut self, terms: &MutexTerms, now: Now, want: Want) {

@@ -77,8 +77,10 @@ impl Clock {
     #[inline]
     pub fn when(&self, reading: u64) -> Time {
         let ahead = reading.saturating_sub(self.reading);
+        if self.rate == Rate::TRUE {
+            return self.since + Span::from_nanos(ahead);
+        }
         match self.rate {
-            Rate::TRUE => self.since + Span::from_nanos(ahead),
             Rate::STOPPED if ahead > 0 => Time::MAX,
             Rate::STOPPED => self.since,
             rate => {

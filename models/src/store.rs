@@ -86,6 +86,15 @@ impl Serving<'_> {
         live
     }
 
+    /// Whether the monitors have to look at what was done. Mostly, another one's entry is in the way, and wanted.
+    pub(crate) fn is_notable(&self) -> bool {
+        match &self.touch {
+            Touch::None => false,
+            Touch::Refused(mark) => mark.by == self.by || mark.abandoned != Time::MAX,
+            Touch::Wrote(_) | Touch::Renewed(_) | Touch::Deleted(_) => true,
+        }
+    }
+
     /// The mark of an entry that is written now and lives so long.
     pub fn mark(&self, ttl: Option<Span>) -> Mark {
         let expires = ttl.map_or(StoreTime::MAX, |ttl| self.now + ttl);
@@ -110,6 +119,11 @@ pub struct Grain {
 }
 
 impl Grain {
+    /// The fault that it is.
+    pub(crate) fn fault(self) -> Fault {
+        if self.early > self.late { Fault::ExpiryEarly } else { Fault::ExpiryLate }
+    }
+
     fn is_live(self, expires: StoreTime, now: StoreTime) -> bool {
         expires + self.late > now + self.early
     }
@@ -166,8 +180,9 @@ impl<K, R> Default for Shelf<K, R> {
     }
 }
 
-impl<K: Ord + LockKey, R> Shelf<K, R> {
+impl<K: Clone + Ord + LockKey, R: Clone> Shelf<K, R> {
     /// Where the live entry of `key` is, or where one would go. An expired one is cleared away.
+    #[inline(always)]
     fn find(&mut self, key: &K, serving: &mut Serving<'_>) -> Result<usize, usize> {
         serving.to_lock = key.is_lock();
         let at = self.0.binary_search_by(|slot| slot.key.cmp(key))?;
@@ -176,6 +191,99 @@ impl<K: Ord + LockKey, R> Shelf<K, R> {
         }
         self.0.remove(at);
         Err(at)
+    }
+
+    /// Where the live entry of `key` is, if it has this revision.
+    fn find_revision(&mut self, key: &K, revision: Revision, serving: &mut Serving<'_>) -> Option<usize> {
+        self.find(key, serving).ok().filter(|&at| self.0[at].entry.revision == revision)
+    }
+
+    #[inline(never)]
+    fn get(&mut self, key: &K, serving: &mut Serving<'_>) -> Answer<K, R> {
+        Answer::Found(self.find(key, serving).ok().map(|at| self.0[at].entry.clone()))
+    }
+
+    #[inline]
+    fn put_if(
+        &mut self,
+        key: &K,
+        expect: Expect,
+        record: &R,
+        ttl: Option<Span>,
+        serving: &mut Serving<'_>,
+    ) -> Answer<K, R> {
+        let found = self.find(key, serving);
+        match (found, expect) {
+            (Ok(at), Expect::Absent) => self.refuse(at, serving),
+            (Ok(at), Expect::Revision(revision)) if self.0[at].entry.revision != revision => {
+                self.refuse(at, serving)
+            }
+            (Err(_), Expect::Revision(_)) => Answer::Refused(None),
+            (Ok(_), Expect::Revision(_)) | (Err(_), Expect::Absent) => {
+                self.put(found, key, record, ttl, serving)
+            }
+        }
+    }
+
+    /// A live entry is in the way.
+    #[inline]
+    fn refuse(&self, at: usize, serving: &mut Serving<'_>) -> Answer<K, R> {
+        let slot = &self.0[at];
+        serving.touch = Touch::Refused(slot.mark);
+        Answer::Refused(Some(slot.entry.clone()))
+    }
+
+    /// Puts an entry over the one that was found, or where there was none.
+    #[inline(never)]
+    fn put(
+        &mut self,
+        found: Result<usize, usize>,
+        key: &K,
+        record: &R,
+        ttl: Option<Span>,
+        serving: &mut Serving<'_>,
+    ) -> Answer<K, R> {
+        let revision = serving.revision();
+        let entry = Entry { revision, record: record.clone() };
+        let slot = Slot { key: key.clone(), entry, mark: serving.mark(ttl) };
+        let over = match found {
+            Ok(at) => Some(std::mem::replace(&mut self.0[at], slot).mark),
+            Err(at) => {
+                self.0.insert(at, slot);
+                None
+            }
+        };
+        serving.touch = Touch::Wrote(over);
+        Answer::Applied(revision)
+    }
+
+    #[inline(never)]
+    fn renew(&mut self, key: &K, revision: Revision, ttl: Span, serving: &mut Serving<'_>) -> Answer<K, R> {
+        let Some(at) = self.find_revision(key, revision, serving) else { return Answer::Refused(None) };
+        let mark = &mut self.0[at].mark;
+        serving.touch = Touch::Renewed(*mark);
+        (mark.touched, mark.expires) = (serving.truth, serving.now + ttl);
+        Answer::Applied(revision)
+    }
+
+    #[inline(never)]
+    fn delete_if(&mut self, key: &K, revision: Revision, serving: &mut Serving<'_>) -> Answer<K, R> {
+        let found = match revision {
+            Revision::ANY => self.find(key, serving).ok(),
+            revision => self.find_revision(key, revision, serving),
+        };
+        let Some(at) = found else { return Answer::Refused(None) };
+        let slot = self.0.remove(at);
+        serving.touch = Touch::Deleted(slot.mark);
+        Answer::Applied(slot.entry.revision)
+    }
+
+    #[inline(never)]
+    fn list(&mut self, after: &K, limit: u32, serving: &mut Serving<'_>) -> Answer<K, R> {
+        self.0.retain(|slot| serving.is_live(slot.mark.expires));
+        let first = self.0.partition_point(|slot| slot.key <= *after);
+        let page = self.0[first..].iter().take(limit as usize);
+        Answer::Listed(page.map(|slot| (slot.key.clone(), slot.entry.clone())).collect())
     }
 }
 
@@ -186,61 +294,14 @@ where
 {
     type Shelf = Shelf<K, R>;
 
+    #[inline]
     fn serve(op: &Op<K, R>, shelf: &mut Shelf<K, R>, serving: &mut Serving<'_>) -> Answer<K, R> {
         match op {
-            Op::Get { key } => {
-                Answer::Found(shelf.find(key, serving).ok().map(|at| shelf.0[at].entry.clone()))
-            }
-            Op::PutIf { key, expect, record, ttl } => {
-                let found = shelf.find(key, serving);
-                let in_the_way = match (found, expect) {
-                    (Ok(at), Expect::Revision(revision)) => shelf.0[at].entry.revision != *revision,
-                    (Ok(_), Expect::Absent) | (Err(_), Expect::Revision(_)) => true,
-                    (Err(_), Expect::Absent) => false,
-                };
-                if in_the_way {
-                    let Ok(at) = found else { return Answer::Refused(None) };
-                    serving.touch = Touch::Refused(shelf.0[at].mark);
-                    return Answer::Refused(Some(shelf.0[at].entry.clone()));
-                }
-                let revision = serving.revision();
-                let entry = Entry { revision, record: record.clone() };
-                let slot = Slot { key: key.clone(), entry, mark: serving.mark(*ttl) };
-                match found {
-                    Ok(at) => {
-                        serving.touch = Touch::Wrote(Some(shelf.0[at].mark));
-                        shelf.0[at] = slot;
-                    }
-                    Err(at) => {
-                        serving.touch = Touch::Wrote(None);
-                        shelf.0.insert(at, slot);
-                    }
-                }
-                Answer::Applied(revision)
-            }
-            Op::Renew { key, revision, ttl } => match shelf.find(key, serving) {
-                Ok(at) if shelf.0[at].entry.revision == *revision => {
-                    let mark = &mut shelf.0[at].mark;
-                    serving.touch = Touch::Renewed(*mark);
-                    (mark.touched, mark.expires) = (serving.truth, serving.now + *ttl);
-                    Answer::Applied(*revision)
-                }
-                Ok(_) | Err(_) => Answer::Refused(None),
-            },
-            Op::DeleteIf { key, revision } => match shelf.find(key, serving) {
-                Ok(at) if shelf.0[at].entry.revision == *revision || *revision == Revision::ANY => {
-                    let slot = shelf.0.remove(at);
-                    serving.touch = Touch::Deleted(slot.mark);
-                    Answer::Applied(slot.entry.revision)
-                }
-                Ok(_) | Err(_) => Answer::Refused(None),
-            },
-            Op::List { after, limit } => {
-                shelf.0.retain(|slot| serving.is_live(slot.mark.expires));
-                let first = shelf.0.partition_point(|slot| slot.key <= *after);
-                let page = shelf.0[first..].iter().take(*limit as usize);
-                Answer::Listed(page.map(|slot| (slot.key.clone(), slot.entry.clone())).collect())
-            }
+            Op::PutIf { key, expect, record, ttl } => shelf.put_if(key, *expect, record, *ttl, serving),
+            Op::Get { key } => shelf.get(key, serving),
+            Op::Renew { key, revision, ttl } => shelf.renew(key, *revision, *ttl, serving),
+            Op::DeleteIf { key, revision } => shelf.delete_if(key, *revision, serving),
+            Op::List { after, limit } => shelf.list(after, *limit, serving),
         }
     }
 

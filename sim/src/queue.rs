@@ -22,15 +22,28 @@ pub(crate) type Ticket = u32;
 const SLOT_BITS: u32 = 24;
 const KIND_BITS: u32 = 4;
 
+/// No entry: later than any.
+const NOTHING: u128 = u128::MAX;
+
 /// Entries in the order of time, and of pushing where the time is the same.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Queue {
+    /// The first entry. It is kept apart because a small run seldom has another.
+    first: u128,
+    /// All others.
     heap: Vec<u128>,
     pushed: u64,
 }
 
+impl Default for Queue {
+    fn default() -> Self {
+        Queue { first: NOTHING, heap: Vec::new(), pushed: 0 }
+    }
+}
+
 impl Queue {
     pub(crate) fn clear(&mut self) {
+        self.first = NOTHING;
         self.heap.clear();
         self.pushed = 0;
     }
@@ -47,10 +60,38 @@ impl Queue {
         debug_assert!(slot < 1 << SLOT_BITS);
         let low = (self.pushed << (SLOT_BITS + KIND_BITS)) | (kind << SLOT_BITS) | u64::from(slot);
         let key = u128::from(at.as_nanos()) << 64 | u128::from(low);
-        self.sift_up(key);
+        let later = if key < self.first { std::mem::replace(&mut self.first, key) } else { key };
+        if later != NOTHING {
+            self.sift_up(later);
+        }
         self.pushed as Ticket
     }
 
+    /// When the first entry is due.
+    #[inline]
+    pub(crate) fn first(&self) -> Time {
+        Time::from_nanos((self.first >> 64) as u64)
+    }
+
+    #[inline]
+    pub(crate) fn pop(&mut self) -> Option<(Due, Ticket)> {
+        let first = self.first;
+        if first == NOTHING {
+            return None;
+        }
+        self.first = if self.heap.is_empty() { NOTHING } else { self.sift_down() };
+        let low = first as u64;
+        let slot = (low & ((1 << SLOT_BITS) - 1)) as u32;
+        let due = match (low >> SLOT_BITS) & ((1 << KIND_BITS) - 1) {
+            0 => Due::Arrival(slot),
+            1 => Due::Planned(slot),
+            2 => Due::Fault(slot),
+            _ => Due::Heal,
+        };
+        Some((due, (low >> (SLOT_BITS + KIND_BITS)) as Ticket))
+    }
+
+    #[inline(never)]
     fn sift_up(&mut self, key: u128) {
         let mut hole = self.heap.len();
         self.heap.push(key);
@@ -65,59 +106,44 @@ impl Queue {
         self.heap[hole] = key;
     }
 
-    /// When the first entry is due.
-    #[inline]
-    pub(crate) fn first(&self) -> Time {
-        self.heap.first().map_or(Time::MAX, |&key| Time::from_nanos((key >> 64) as u64))
-    }
-
-    #[inline]
-    pub(crate) fn pop(&mut self) -> Option<(Time, Due, Ticket)> {
-        let last = self.heap.pop()?;
-        let first = match self.heap.first() {
-            Some(&first) => {
-                self.sift_down(last);
-                first
-            }
-            None => last,
-        };
-        let low = first as u64;
-        let slot = (low & ((1 << SLOT_BITS) - 1)) as u32;
-        let due = match (low >> SLOT_BITS) & ((1 << KIND_BITS) - 1) {
-            0 => Due::Arrival(slot),
-            1 => Due::Planned(slot),
-            2 => Due::Fault(slot),
-            _ => Due::Heal,
-        };
-        Some((Time::from_nanos((first >> 64) as u64), due, (low >> (SLOT_BITS + KIND_BITS)) as Ticket))
-    }
-
-    /// Puts `key` where the root was, and moves it down to its place.
-    fn sift_down(&mut self, key: u128) {
+    #[inline(never)]
+    /// Takes the root out, and moves the last entry from there down to its place.
+    fn sift_down(&mut self) -> u128 {
+        let key = self.heap.pop().unwrap_or(NOTHING);
         let heap = &mut self.heap[..];
+        let Some(&root) = heap.first() else { return key };
         let mut hole = 0;
         loop {
             let first = hole * 4 + 1;
-            let Some(children) = heap.get(first..) else { break };
-            let Some(smallest) = smallest(children) else { break };
-            if children[smallest] >= key {
+            if first >= heap.len() {
                 break;
             }
-            heap[hole] = heap[first + smallest];
-            hole = first + smallest;
+            let child = first + smallest(&heap[first..]);
+            if heap[child] >= key {
+                break;
+            }
+            heap[hole] = heap[child];
+            hole = child;
         }
         heap[hole] = key;
+        root
     }
 }
 
 /// The index of the smallest of the first four.
 #[inline]
-fn smallest(children: &[u128]) -> Option<usize> {
+fn smallest(children: &[u128]) -> usize {
     if let Some(&[a, b, c, d]) = children.first_chunk() {
         let (left, right) = (usize::from(b < a), 2 + usize::from(d < c));
-        return Some(if children[right] < children[left] { right } else { left });
+        return if children[right] < children[left] { right } else { left };
     }
-    (0..children.len()).min_by_key(|&index| children[index])
+    let mut smallest = 0;
+    for (index, child) in children.iter().enumerate().skip(1) {
+        if *child < children[smallest] {
+            smallest = index;
+        }
+    }
+    smallest
 }
 
 #[cfg(test)]
@@ -142,7 +168,7 @@ mod tests {
         }
         expected.sort_by_key(|&(at, ticket, _)| (at, ticket));
         for (at, ticket, due) in expected {
-            assert_eq!(queue.pop(), Some((at, due, ticket)));
+            assert_eq!((queue.first(), queue.pop()), (at, Some((due, ticket))));
         }
         assert_eq!(queue.pop(), None);
     }

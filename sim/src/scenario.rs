@@ -262,8 +262,9 @@ pub(crate) fn pick<T: Clone>(rng: &mut impl Rng, choices: &[T]) -> T {
 /// A length from nothing up to `most`.
 #[inline]
 pub(crate) fn up_to(rng: &mut impl Rng, most: Span) -> Span {
-    let product = u128::from(rng.next_u64()) * (u128::from(most.as_nanos()) + 1);
-    Span::from_nanos((product >> 64) as u64)
+    let draw = u128::from(rng.next_u64());
+    // `draw / 2⁶⁴` of `most + 1`.
+    Span::from_nanos(((draw * u128::from(most.as_nanos()) + draw) >> 64) as u64)
 }
 
 /// A length from a millisecond up to `most`, where every order of magnitude is as likely as any other.

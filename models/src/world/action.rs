@@ -132,8 +132,9 @@ impl<M: Subject> World<M> {
             }
             Action::Write(id) | Action::Forget(id) => instance(id)?.state == State::Up,
             Action::Wake(id) => {
-                let due = instance(id)?.state == State::Up && self.wake_at(id).is_some_and(|due| due <= at);
-                if !due {
+                instance(id)?;
+                let due = self.wake_at(id);
+                if due == Time::MAX || due > at {
                     return Err(Refusal::Early);
                 }
                 true
@@ -192,7 +193,7 @@ impl<M: Subject> World<M> {
     pub fn overdue(&self, at: Time) -> Option<(Time, Action)> {
         let wakes = (0..self.instances.len() as u32).map(InstanceId).filter_map(|id| {
             let instance = &self.instances[id.index()];
-            let due = self.wake_at(id).filter(|_| instance.state == State::Up)?;
+            let due = self.wake_at(id);
             (due != Time::MAX).then(|| (due.max(instance.resumed) + self.bounds.slack, Action::Wake(id)))
         });
         let arrivals = self.flights().filter_map(|(id, flight)| self.arrival(id, flight));

@@ -148,6 +148,7 @@ impl<M: Machine> Instance<M> {
     }
 
     /// What is wrong right now with the way to the store.
+    #[inline]
     pub(super) fn ongoing(&self, store_paused: bool) -> FaultSet {
         let conditions = [
             (store_paused, Fault::StorePause),
@@ -155,6 +156,29 @@ impl<M: Machine> Instance<M> {
             (self.from_store_cut, Fault::CutFromStore),
         ];
         conditions.into_iter().filter(|(holds, _)| *holds).map(|(_, fault)| fault).collect()
+    }
+
+    /// Nobody waits for the reply to this call any more. Gives the request that it was waited for.
+    #[inline]
+    pub(super) fn stop_awaiting(&mut self, call: M::Call) -> Option<FlightId> {
+        let at = self.awaited.iter().position(|(other, _)| *other == call)?;
+        Some(self.awaited.swap_remove(at).1)
+    }
+
+    /// Whether that acquisition still wants its entry.
+    #[inline]
+    pub(super) fn wants(&self, acquisition: u32) -> bool {
+        self.caller.acquisition == acquisition
+            && matches!(self.caller.stage, Stage::Waiting | Stage::Holding)
+            && self.state != State::Down
+    }
+
+    /// A clean renewal has made good for so much trouble.
+    pub(super) fn recover(&mut self, trouble: u32) {
+        self.trouble = self.trouble.saturating_sub(trouble);
+        if self.trouble == 0 {
+            self.setbacks = FaultSet::NONE;
+        }
     }
 
     pub(super) fn hit(&mut self, fault: Fault) {
@@ -246,10 +270,6 @@ impl<M: Subject> World<M> {
         self.instances[id.index()].pending.add(fault);
     }
 
-    pub(super) fn tag(&self, id: InstanceId) -> Tag {
-        Tag { instance: id, acquisition: self.instances[id.index()].caller.acquisition }
-    }
-
     pub(super) fn pause(&mut self, id: InstanceId, fault: Fault) {
         self.note(id, fault);
         let now = self.now;
@@ -298,7 +318,9 @@ impl<M: Subject> World<M> {
             self.believers[resource].retain(|&other| other != id);
         }
         let awaited = std::mem::take(&mut self.instances[id.index()].awaited);
-        awaited.iter().for_each(|(_, flight)| self.disown(*flight));
+        for (_, flight) in awaited {
+            self.ledger.observe(self.flights.disown(flight));
+        }
         if self.applied_is_fault(id) {
             self.ledger.fire(Fault::Crash);
         }

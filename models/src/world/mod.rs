@@ -8,6 +8,7 @@
 mod action;
 mod flight;
 mod instance;
+mod traffic;
 
 use fencepost::machine::{Effect, Effects, Identity, Input};
 use fencepost::store::StoreId;
@@ -23,6 +24,7 @@ use crate::subject::{InstanceId, Subject, Told};
 
 use action::code;
 pub use action::{Action, Refusal, Service};
+use flight::Flights;
 pub use flight::{Flight, FlightId, Leg, LegKind};
 pub use instance::{Caller, Instance, Stage, State};
 
@@ -71,11 +73,8 @@ pub struct World<M: Subject> {
     pub(crate) applied: u64,
     pub(crate) instances: Vec<Instance<M>>,
     pub(crate) stores: Vec<SimStore<M::Store>>,
-    flights: Vec<Flight<M>>,
-    free: Vec<FlightId>,
-    sent: u64,
+    flights: Flights<M>,
     effects: Effects<M>,
-    fresh: Vec<FlightId>,
     told: Vec<(InstanceId, Told)>,
     touched: Option<(Tag, Touch, bool)>,
     pub(crate) believers: Vec<Vec<InstanceId>>,
@@ -102,11 +101,8 @@ impl<M: Subject> World<M> {
             applied: 0,
             instances: Vec::new(),
             stores: Vec::new(),
-            flights: Vec::new(),
-            free: Vec::new(),
-            sent: 0,
+            flights: Flights::new(),
             effects: Effects::new(),
-            fresh: Vec::new(),
             told: Vec::new(),
             touched: None,
             believers: Vec::new(),
@@ -127,7 +123,7 @@ impl<M: Subject> World<M> {
         self.config = setup.config.clone();
         self.bounds = setup.bounds;
         self.hints = setup.hints;
-        (self.now, self.applied, self.sent) = (Time::ZERO, 0, 0);
+        (self.now, self.applied) = (Time::ZERO, 0);
         self.instances.clear();
         self.instances.extend((0..setup.instances).map(|index| {
             let machine = M::new(&setup.config, identity(index, 0));
@@ -136,8 +132,6 @@ impl<M: Subject> World<M> {
         self.stores.clear();
         self.stores.extend((0..setup.stores.max(1)).map(|_| SimStore::new(resources as usize)));
         self.flights.clear();
-        self.free.clear();
-        self.fresh.clear();
         self.told.clear();
         self.believers.resize_with(resources as usize, Vec::new);
         self.believers.iter_mut().for_each(Vec::clear);
@@ -187,18 +181,17 @@ impl<M: Subject> World<M> {
     /// A message under way.
     #[inline]
     pub fn flight(&self, id: FlightId) -> Option<&Flight<M>> {
-        self.flights.get(id.0 as usize).filter(|flight| !matches!(flight.leg, Leg::Landed))
+        self.flights.get(id)
     }
 
     /// All messages under way.
     pub fn flights(&self) -> impl Iterator<Item = (FlightId, &Flight<M>)> {
-        let with_id = self.flights.iter().enumerate().map(|(index, flight)| (FlightId(index as u32), flight));
-        with_id.filter(|(_, flight)| !matches!(flight.leg, Leg::Landed))
+        self.flights.iter()
     }
 
     /// The messages that the last action sent, in order.
     pub fn fresh(&self) -> &[FlightId] {
-        &self.fresh
+        self.flights.fresh()
     }
 
     /// What callers were told by the last action, in order.
@@ -217,12 +210,14 @@ impl<M: Subject> World<M> {
         M::Store::lock(&mut shelf).copied()
     }
 
-    /// When `id` wants to be woken, in true time.
-    #[inline]
-    pub fn wake_at(&self, id: InstanceId) -> Option<Time> {
+    /// When `id` wants to be woken, in true time; [`Time::MAX`], if it does not, or does not run.
+    #[inline(always)]
+    pub fn wake_at(&self, id: InstanceId) -> Time {
         let instance = &self.instances[id.index()];
-        let deadline = instance.machine.deadline(&self.config)?;
-        Some(instance.clock.when(deadline.as_nanos()))
+        match instance.machine.deadline(&self.config) {
+            Some(deadline) if instance.state == State::Up => instance.clock.when(deadline.as_nanos()),
+            Some(_) | None => Time::MAX,
+        }
     }
 
     /// Whether `id` believes that it holds, by its own clock.
@@ -253,10 +248,12 @@ impl<M: Subject> World<M> {
     }
 
     /// Applies an action at a true time. The caller has made sure that [`World::check`] allows it.
+    // Where the kind of action is known, nothing is left of this but the call that it ends in.
+    #[inline(always)]
     pub fn apply(&mut self, at: Time, action: Action, draw: Draw) {
         debug_assert_eq!(self.check(at, &action), Ok(()), "{action:?} at {at:?}");
         self.now = at;
-        self.fresh.clear();
+        self.flights.settle();
         self.told.clear();
         self.touched = None;
         let (kind, who) = code(&action);
@@ -343,26 +340,29 @@ impl<M: Subject> World<M> {
     }
 
     /// An instance takes a step, and the world carries out what it wants.
-    #[inline]
     fn step(&mut self, id: InstanceId, input: Input<M>, draw: Draw) {
         let instance = &mut self.instances[id.index()];
         let now = instance.clock.now(self.now, draw);
         instance.machine.step(&self.config, now, input, &mut self.effects);
-        if !instance.pending.is_empty() {
-            let seen = std::mem::take(&mut instance.pending);
-            self.ledger.observe(seen);
-        }
-        let mut effects = std::mem::take(&mut self.effects);
-        for effect in effects.drain() {
+        self.ledger.observe(std::mem::take(&mut instance.pending));
+        while let Some(effect) = self.effects.pop() {
             match effect {
                 Effect::Store { store, call, op } => self.send(id, store, call, op, now.mono),
-                Effect::Forget(call) => self.forget(id, call),
-                Effect::Publish(message) => self.publish(id, message),
-                Effect::Event(event) => self.tell(id, M::told(&event), now.mono),
+                other => self.carry_out(id, other, now.mono),
             }
         }
-        self.effects = effects;
         self.judge_step(id);
+    }
+
+    /// Whatever a machine wants but a request.
+    #[inline(never)]
+    fn carry_out(&mut self, id: InstanceId, effect: Effect<M>, mono: Instant) {
+        match effect {
+            Effect::Store { .. } => {}
+            Effect::Forget(call) => self.forget(id, call),
+            Effect::Publish(message) => self.publish(id, message),
+            Effect::Event(event) => self.tell(id, M::told(&event), mono),
+        }
     }
 
     fn pause_store(&mut self, id: StoreId) {

@@ -1,0 +1,300 @@
+//! What happens to messages: they are sent, served, delivered, lost.
+
+use std::hash::Hash;
+
+use fencepost::machine::{Input, OpOf};
+use fencepost::store::{Protocol, StoreId};
+use fencepost::time::{Draw, Instant, StoreTime};
+
+use super::{Flight, FlightId, Leg, LegKind, Service, Stage, State, World};
+use crate::clock::Time;
+use crate::fault::{Fault, FaultSet};
+use crate::store::{Serving, Simulated, Tag, Touch};
+use crate::subject::{InstanceId, Subject};
+
+impl<M: Subject> World<M> {
+    #[inline]
+    pub(super) fn send(&mut self, id: InstanceId, store: StoreId, call: M::Call, op: OpOf<M>, mono: Instant) {
+        let instance = &mut self.instances[id.index()];
+        if let Some(superseded) = instance.stop_awaiting(call) {
+            self.ledger.observe(self.flights.disown(superseded));
+        }
+        if instance.caller.stage == Stage::Waiting {
+            // What matters of a wait is what hit the attempt that succeeds.
+            instance.setbacks = instance.ongoing(self.stores[store.0 as usize].paused);
+        }
+        let request = Flight::new(self.now, id, instance, Leg::Request(op));
+        let request = Flight { store, call: Some(call), sent_mono: mono, awaited: true, ..request };
+        let flight = self.flights.launch(request);
+        instance.awaited.push((call, flight));
+    }
+
+    /// Nobody waits for the reply to this call any more.
+    pub(super) fn forget(&mut self, id: InstanceId, call: M::Call) {
+        if let Some(flight) = self.instances[id.index()].stop_awaiting(call) {
+            self.ledger.observe(self.flights.disown(flight));
+        }
+    }
+
+    pub(super) fn publish(&mut self, id: InstanceId, message: M::Message) {
+        if !self.hints {
+            return;
+        }
+        let resource = self.instances[id.index()].resource;
+        let step = self.fences.len();
+        for index in (resource as usize..self.instances.len()).step_by(step) {
+            let peer = InstanceId(index as u32);
+            if peer != id && self.instances[index].state != State::Down {
+                let leg = Leg::Hint(message.clone());
+                self.flights.launch(Flight::new(self.now, peer, &self.instances[index], leg));
+            }
+        }
+    }
+
+    pub(super) fn write(&mut self, id: InstanceId) {
+        let instance = &self.instances[id.index()];
+        let Some(token) = instance.caller.token.filter(|_| self.believes(id)) else { return };
+        self.flights.launch(Flight::new(self.now, id, instance, Leg::Write(token.0)));
+    }
+
+    /// A request has arrived at its store.
+    pub(super) fn serve(&mut self, id: FlightId, how: Service) {
+        let flight = &mut self.flights[id];
+        let sender = &self.instances[flight.instance.index()];
+        if sender.to_store_cut {
+            return self.lose_to(id, Fault::CutToStore);
+        }
+        let store = &mut self.stores[flight.store.0 as usize];
+        self.ledger.observe(std::mem::take(&mut store.pending));
+        let at = store.now(self.now);
+        let Leg::Request(op) = &flight.leg else { return };
+        let mut is_notable = false;
+        if how == Service::ErrorBefore {
+            flight.leg = Leg::Reply(M::Store::unknown(), StoreTime::ZERO);
+        } else {
+            let replica = if how == Service::Stale { store.replica.as_mut() } else { None };
+            let shelves = replica.unwrap_or(&mut store.shelves);
+            let mut serving = Serving {
+                now: at,
+                truth: self.now,
+                age: self.now.since(flight.sent),
+                by: flight.tag,
+                wanted: sender.wants(flight.tag.acquisition),
+                grain: store.grain,
+                counter: &mut store.counter,
+                touch: Touch::None,
+                to_lock: false,
+                grain_seen: false,
+            };
+            let answer = M::Store::serve(op, &mut shelves[sender.resource as usize], &mut serving);
+            answer.hash(&mut self.digest);
+            is_notable = serving.is_notable();
+            self.touched = Some((flight.tag, serving.touch, serving.to_lock));
+            if serving.grain_seen {
+                self.ledger.observe(FaultSet::of(&[store.grain.fault()]));
+            }
+            flight.leg = match how {
+                Service::ErrorAfter => Leg::Reply(M::Store::unknown(), StoreTime::ZERO),
+                Service::Done | Service::ErrorBefore | Service::Stale => Leg::Reply(answer, at),
+            };
+        }
+        flight.since = self.now;
+        let (is_awaited, is_copy) = (flight.awaited, flight.is_copy);
+        if how != Service::Done || is_copy {
+            self.note_service(id, how);
+        }
+        if !is_awaited {
+            self.flights.land(id);
+        }
+        if is_notable {
+            self.note_touch(id, how);
+        }
+    }
+
+    /// What was wrong about the service of a request.
+    #[cold]
+    fn note_service(&mut self, id: FlightId, how: Service) {
+        let flight = &mut self.flights[id];
+        if flight.is_copy {
+            self.ledger.observe(FaultSet::of(&[Fault::Duplicate]));
+        }
+        let fault = match how {
+            Service::Done => return,
+            Service::ErrorBefore => Fault::ErrorBefore,
+            Service::ErrorAfter => Fault::ErrorAfter,
+            Service::Stale => Fault::StaleRead,
+        };
+        flight.faults.add(fault);
+        self.ledger.fire(fault);
+        self.instances[flight.instance.index()].hit(fault);
+    }
+
+    /// Keeps what the monitors need to know about an entry's owner, and lets them judge.
+    #[inline(never)]
+    fn note_touch(&mut self, id: FlightId, how: Service) {
+        let Some((by, touch, to_lock)) = self.touched else { return };
+        let flight = &mut self.flights[id];
+        let owner = &mut self.instances[by.instance.index()];
+        match touch {
+            Touch::Refused(mark) => {
+                flight.refused_by_itself = to_lock && mark.by == by && how == Service::Done;
+            }
+            Touch::Wrote(_) if to_lock => owner.touched = self.now,
+            Touch::Renewed(mark) if to_lock && mark.by == by => {
+                flight.prolonged = true;
+                owner.touched = self.now;
+            }
+            Touch::None | Touch::Wrote(_) | Touch::Renewed(_) | Touch::Deleted(_) => {}
+        }
+        self.judge_touch(id, touch, to_lock);
+    }
+
+    /// A reply, a hint or a write has arrived.
+    pub(super) fn deliver(&mut self, id: FlightId, draw: Draw) {
+        let flight = &self.flights[id];
+        if matches!(flight.leg, Leg::Reply(..)) {
+            return self.reply(id, draw);
+        }
+        let (receiver, tag) = (flight.instance, flight.tag);
+        self.ledger.observe(flight.faults);
+        match self.flights.land(id) {
+            Leg::Hint(message) => {
+                if self.instances[receiver.index()].state == State::Up {
+                    self.step(receiver, Input::Message(message), draw);
+                }
+            }
+            Leg::Write(token) => self.judge_write(receiver, token, tag.acquisition),
+            Leg::Reply(..) | Leg::Request(_) | Leg::Lost | Leg::Landed => {}
+        }
+    }
+
+    /// A reply that is still awaited has arrived.
+    #[inline]
+    fn reply(&mut self, id: FlightId, draw: Draw) {
+        let flight = &mut self.flights[id];
+        let (receiver, call, faults) = (flight.instance, flight.call, flight.faults);
+        let (refused_by_itself, prolonged) = (flight.refused_by_itself, flight.prolonged);
+        let instance = &mut self.instances[receiver.index()];
+        if instance.from_store_cut {
+            return self.lose_to(id, Fault::CutFromStore);
+        }
+        let (Leg::Reply(answer, at), Some(call)) = (self.flights.land(id), call) else { return };
+        self.ledger.observe(faults);
+        if let Some(at) = instance.awaited.iter().position(|(_, other)| *other == id) {
+            instance.awaited.swap_remove(at);
+        }
+        if refused_by_itself {
+            self.note_notice(id);
+        }
+        let made_good = if prolonged { self.prolong(id) } else { None };
+        self.step(receiver, Input::Reply { call, answer, at }, draw);
+        if let Some(trouble) = made_good {
+            self.instances[receiver.index()].recover(trouble);
+        }
+    }
+
+    /// An owner learns that it stands in its own way.
+    fn note_notice(&mut self, id: FlightId) {
+        let flight = &self.flights[id];
+        let instance = &mut self.instances[flight.instance.index()];
+        let shelf = &mut self.stores[flight.store.0 as usize].shelves[instance.resource as usize];
+        if let Some(mark) = M::Store::lock(shelf)
+            && mark.by == flight.tag
+            && mark.noticed == Time::MAX
+        {
+            (mark.noticed, instance.trouble_at_notice) = (self.now, instance.trouble);
+        }
+    }
+
+    /// A holder learns that its entry lives on: so may its lease. Gives the trouble that a clean and timely
+    /// renewal makes good.
+    fn prolong(&mut self, id: FlightId) -> Option<u32> {
+        let flight = &self.flights[id];
+        let instance = &mut self.instances[flight.instance.index()];
+        if instance.caller.stage != Stage::Holding {
+            return None;
+        }
+        instance.lease_end = instance.lease_end.max(flight.sent_mono + M::ttl(&self.config));
+        let is_timely = self.now <= flight.sent + self.bounds.delay * 2;
+        (is_timely && flight.faults.is_empty()).then_some(flight.trouble)
+    }
+
+    pub(super) fn give_up(&mut self, id: FlightId, draw: Draw) {
+        let flight = &mut self.flights[id];
+        let (instance, call) = (flight.instance, flight.call);
+        self.instances[instance.index()].awaited.retain(|(_, other)| *other != id);
+        self.ledger.observe(self.flights.disown(id));
+        if let Some(call) = call {
+            let input = Input::Reply { call, answer: M::Store::unknown(), at: StoreTime::ZERO };
+            self.step(instance, input, draw);
+        }
+    }
+
+    pub(super) fn lose(&mut self, id: FlightId) {
+        let fault = match self.flight(id).map(Flight::kind) {
+            Some(LegKind::Request) => Fault::RequestLost,
+            Some(LegKind::Hint) => Fault::HintLost,
+            Some(LegKind::Reply | LegKind::Lost | LegKind::Write | LegKind::Landed) | None => {
+                Fault::ReplyLost
+            }
+        };
+        self.ledger.fire(fault);
+        self.lose_to(id, fault);
+    }
+
+    pub(super) fn lose_to(&mut self, id: FlightId, fault: Fault) {
+        let flight = &mut self.flights[id];
+        let instance = &mut self.instances[flight.instance.index()];
+        flight.faults.add(fault);
+        if !flight.awaited {
+            // Nobody hears of it; a hint's addressee meets the loss when it wakes by itself.
+            instance.pending.add(fault);
+            self.flights.land(id);
+            return;
+        }
+        instance.hit(fault);
+        flight.leg = Leg::Lost;
+        flight.since = self.now;
+    }
+
+    pub(super) fn duplicate(&mut self, id: FlightId) {
+        let flight = &self.flights[id];
+        let is_hint = matches!(flight.leg, Leg::Hint(_));
+        let mut copy = flight.clone();
+        (copy.awaited, copy.is_copy, copy.stalled) = (false, true, false);
+        copy.since = self.now;
+        let fault = if is_hint { Fault::HintDuplicate } else { Fault::Duplicate };
+        copy.faults.add(fault);
+        self.ledger.fire(fault);
+        self.flights.launch(copy);
+    }
+
+    pub(super) fn stall(&mut self, id: FlightId) {
+        let flight = &mut self.flights[id];
+        flight.stalled = true;
+        let fault = if matches!(flight.leg, Leg::Hint(_)) { Fault::HintLate } else { Fault::Delay };
+        flight.faults.add(fault);
+        self.ledger.fire(fault);
+        if flight.awaited {
+            self.instances[flight.instance.index()].hit(fault);
+        }
+    }
+
+    pub(super) fn lose_all(&mut self, store: StoreId) {
+        let concerned = self.flights().filter(|(_, flight)| flight.store == store && flight.call.is_some());
+        let concerned: Vec<_> = concerned.map(|(id, _)| id).collect();
+        concerned.into_iter().for_each(|id| self.lose_to(id, Fault::StoreRestart));
+    }
+
+    /// Who sent a message, and what has happened to it; also if it has just landed.
+    pub(crate) fn sender(&self, id: FlightId) -> (Tag, FaultSet) {
+        let flight = &self.flights[id];
+        (flight.tag, flight.faults)
+    }
+
+    /// On whose behalf a request was sent, when, and whether it is a copy; also if it has just landed.
+    pub(crate) fn claim(&self, id: FlightId) -> (Tag, Time, bool) {
+        let flight = &self.flights[id];
+        (flight.tag, flight.sent, flight.is_copy)
+    }
+}
