@@ -154,13 +154,12 @@ impl<M: Subject> Simulator<M> {
     #[inline]
     fn happen(&mut self, at: Time) {
         match self.queue.pop() {
-            Some((Due::Arrival(slot), ticket)) => {
-                if self.fates[slot as usize].ticket == ticket {
-                    self.arrive(at, FlightId(slot));
-                }
+            Some((Due::Arrival(slot), ticket)) if self.fates[slot as usize].ticket == ticket => {
+                self.arrive(at, FlightId(slot));
             }
+            // The message was given another arrival, or is gone.
+            Some((Due::Arrival(_), _)) | None => {}
             Some((due, _)) => self.happen_rarely(at, due),
-            None => {}
         }
     }
 
