@@ -3,7 +3,7 @@
 use fencepost::time::{Ppm, Span};
 use fencepost_models::clock::Time;
 use fencepost_models::fault::{Fault, FaultSet};
-use fencepost_models::subject::Subject;
+use fencepost_models::subject::{Ask, Subject};
 use fencepost_models::world::{Bounds, Setup};
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -188,13 +188,15 @@ impl<C: Clone> Scenario<C> {
         let heal = Time::ZERO + shape.storm;
         let drain = heal + calm;
         let (drift, margin) = (M::drift(&config), M::margin(&config));
+        let hints = rng.random_bool(0.75);
+        let faults = faults.without(impossible::<M>(&config, hints));
         Scenario {
             setup: Setup {
                 config,
                 instances: shape.instances,
                 resources: shape.resources,
                 stores: 1,
-                hints: rng.random_bool(0.75),
+                hints,
                 bounds,
             },
             workload: Workload { hold_max, think_max, varied: true },
@@ -240,6 +242,19 @@ impl<C: Clone> Scenario<C> {
             end,
         }
     }
+}
+
+/// What cannot happen: a run in which it is switched on would say nothing about it.
+fn impossible<M: Subject>(config: &M::Config, hints: bool) -> FaultSet {
+    let mut faults = FaultSet::NONE;
+    if M::margin(config) == Span::ZERO {
+        faults.add(Fault::ExpiryEarly);
+    }
+    if M::request(Ask::Cancel).is_none() {
+        faults.add(Fault::Cancel);
+    }
+    let about_hints = FaultSet::of(&[Fault::HintLost, Fault::HintLate, Fault::HintDuplicate]);
+    if hints { faults } else { faults.or(about_hints) }
 }
 
 /// How long things may take: a waiter waits for a dead holder, then for every other one's turn.

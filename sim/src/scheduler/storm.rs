@@ -3,7 +3,7 @@
 use fencepost::store::StoreId;
 use fencepost::time::Span;
 use fencepost_models::clock::{Rate, Time};
-use fencepost_models::fault::{Fault, FaultSet};
+use fencepost_models::fault::Fault;
 use fencepost_models::store::Grain;
 use fencepost_models::subject::{Ask, InstanceId, Subject};
 use fencepost_models::world::{Action, FlightId, Leg, LegKind, Service, Stage, State};
@@ -239,9 +239,7 @@ impl<M: Subject> Simulator<M> {
         if self.world.stores()[0].replica.is_some() {
             self.act(at, Action::CatchUp(store));
         }
-        if self.scenario.faults != FaultSet::NONE {
-            self.act(at, Action::Heal);
-        }
+        self.act(at, Action::Heal);
     }
 }
 
