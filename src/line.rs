@@ -9,10 +9,10 @@
 //! | | state | input | next | sends |
 //! |---|---|---|---|---|
 //! | N1 | out | join | joining | put the place if absent |
-//! | N2 | joining | applied, or refused by its own place | in; out, if its lease is over by then | |
+//! | N2 | joining | applied, or refused by its own place | in; leaving, if its lease is over by then | delete, if leaving |
 //! | N3 | joining | time-out | joining | the same again |
 //! | N4 | in | renewal due, or time-out | in | renew |
-//! | N5 | in | renewal refused, or its lease is over | out | |
+//! | N5 | in | renewal refused, or its lease is over | out; leaving, if it may still be there | delete, if leaving |
 //! | N6 | joining | leave | leaving, revision to come | |
 //! | N7 | in | leave | leaving | delete |
 //! | N8 | leaving | its place became known | leaving | delete |
@@ -89,6 +89,8 @@ pub enum Line {
     Joining {
         /// The place.
         place: Place,
+        /// When it was asked for first: the lease on it may count from no later moment.
+        first: Instant,
         /// When the request was sent last.
         sent: Instant,
     },
@@ -117,7 +119,7 @@ impl Line {
     pub fn join(&mut self, terms: &LeaseTerms, now: Now, place: Place) -> Option<LineOp> {
         match self {
             Line::Out => {
-                *self = Line::Joining { place, sent: now.mono };
+                *self = Line::Joining { place, first: now.mono, sent: now.mono };
                 Some(put(terms, place))
             }
             Line::Joining { .. } | Line::In { .. } | Line::Leaving { .. } => None,
@@ -167,14 +169,11 @@ impl Line {
         let overdue = |sent: Instant| now.mono >= sent + terms.timeout();
         match self {
             Line::Out => None,
-            Line::Joining { place, sent } => overdue(*sent).then(|| {
+            Line::Joining { place, sent, .. } => overdue(*sent).then(|| {
                 *sent = now.mono;
                 put(terms, *place)
             }),
-            Line::In { lease, .. } if !lease.is_held(now.mono) => {
-                *self = Line::Out;
-                None
-            }
+            Line::In { lease, .. } if !lease.is_held(now.mono) => self.leave(terms, now),
             Line::In { place, lease } => {
                 let (place, revision) = (*place, lease.revision());
                 lease.renews(terms, now.mono).then(|| keep(terms, place, revision))
@@ -238,12 +237,15 @@ impl Line {
 
     fn joined(&mut self, terms: &LeaseTerms, now: Now, revision: Revision) -> Option<LineOp> {
         match self {
-            Line::Joining { place, sent } => {
-                *self = match Lease::granted(terms, revision, *sent, now) {
-                    Some(lease) => Line::In { place: *place, lease },
-                    None => Line::Out,
-                };
-                None
+            Line::Joining { place, first, .. } => {
+                let place = *place;
+                if let Some(lease) = Lease::granted(terms, revision, *first, now) {
+                    *self = Line::In { place, lease };
+                    return None;
+                }
+                let give_up = now.mono + terms.ttl();
+                *self = Line::Leaving { place, revision: Some(revision), sent: now.mono, give_up };
+                Some(delete(place, revision))
             }
             Line::Leaving { place, revision: known, sent, .. } => {
                 (*known, *sent) = (Some(revision), now.mono);
@@ -257,8 +259,9 @@ impl Line {
     pub fn relocate(&mut self, map: &mut impl Relocate) {
         match self {
             Line::Out => {}
-            Line::Joining { place, sent } => {
+            Line::Joining { place, first, sent } => {
                 place.relocate(map);
+                map.instant(first);
                 map.instant(sent);
             }
             Line::In { place, lease } => {

@@ -440,7 +440,9 @@ impl<M: Subject> World<M> {
         match told {
             Told::Acquired(_) => {
                 let mono = Instant::from_nanos(instance.clock.read(now));
-                if instance.caller.stage == Stage::Waiting && mono > instance.caller.deadline + slack {
+                // Nobody who has stopped waiting may be granted the lock, and nobody too late.
+                let waits = instance.caller.stage == Stage::Waiting;
+                if !waits || mono > instance.caller.deadline + slack {
                     self.violated(Property::Punctuality, id, None, Facts::default());
                 }
                 self.judge_order(id);

@@ -38,6 +38,16 @@ pub struct Mark {
     pub noticed: Time,
 }
 
+impl Mark {
+    /// Prolongs its life. A renewal that was sent after its owner gave it up does not make it any younger.
+    pub fn renew(&mut self, serving: &Serving<'_>, expires: StoreTime) {
+        self.expires = expires;
+        if serving.truth - serving.age <= self.abandoned {
+            self.touched = serving.truth;
+        }
+    }
+}
+
 /// What an operation did to an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Touch {

@@ -358,7 +358,8 @@ impl Hunt<'_> {
             tally.hit(violation.property, self.algorithm.card().label(violation), seed);
             watch.violations[violation.property as usize].fetch_add(1, Ordering::Relaxed);
         }
-        if seed.is_multiple_of(TWICE) && self.algorithm.runner(&self.shape).run(seed).hash != outcome.hash {
+        let twice = seed == self.from || seed.is_multiple_of(TWICE);
+        if twice && self.algorithm.runner(&self.shape).run(seed).hash != outcome.hash {
             tally.hit(Property::Determinism, None, seed);
             watch.violations[Property::Determinism as usize].fetch_add(1, Ordering::Relaxed);
         }

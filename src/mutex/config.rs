@@ -28,8 +28,8 @@ pub struct MutexConfig {
     pub poll_interval: Duration,
     /// Who enters next. Default unordered.
     pub fairness: Fairness,
-    /// How much longer the key stays locked after a lease *expired*, for resources that cannot check a token.
-    /// A released lock is free at once. Default 0.
+    /// How much longer the key stays locked after the lease of a holder that *died*, for resources that cannot check
+    /// a token. Whoever lives to learn of its loss, or releases, frees it at once. Default 0.
     pub lock_delay: Duration,
     /// Under which name its metrics are counted; its key, if `None`.
     pub metrics_group: Option<String>,

@@ -54,7 +54,8 @@ pub enum Event {
 pub enum Release {
     /// The lock was held to the end.
     Clean,
-    /// The lease had ended before; another one may have entered.
+    /// The lease had ended before; another one may have entered. A network that doubles the request can make a clean
+    /// release look like this.
     Gone,
     /// The store's answer was lost or late: the lock is free, at the latest when the time to live has passed, but
     /// nobody knows whether it was held to the end.

@@ -147,7 +147,7 @@ impl<V: Clone + Eq + Hash + Debug + 'static> Simulated for Kv<V> {
                 };
                 serving.touch = Touch::Renewed(row.mark);
                 let renewed = mark(serving, *expire_in_secs);
-                (row.mark.touched, row.mark.expires) = (renewed.touched, renewed.expires);
+                row.mark.renew(serving, renewed.expires);
                 row.expire_at_millis = expire_at_millis(*wall, *expire_in_secs);
                 row.value = new.clone();
                 KvAnswer::Done(true)

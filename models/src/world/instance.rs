@@ -94,7 +94,7 @@ pub struct Instance<M: Machine> {
     pub(crate) cut_short: bool,
     /// What hit it since it was granted the lock or last renewed cleanly.
     pub(crate) setbacks: FaultSet,
-    /// How many requests that may have cost since it asked or last renewed cleanly; two stands for any number.
+    /// How many requests that may have cost since it asked or last renewed cleanly; a heavy fault counts twice.
     pub(crate) trouble: u32,
     /// How much of that there was when it was last refused by its own entry.
     pub(crate) trouble_at_notice: u32,
@@ -229,6 +229,7 @@ impl<M: Subject> World<M> {
     pub(super) fn tell(&mut self, id: InstanceId, told: Told, mono: Instant) {
         self.judge_told(id, told);
         self.digest.word(told_code(told));
+        self.told.push((id, told));
         let ttl = M::ttl(&self.config);
         let instance = &mut self.instances[id.index()];
         match told {
@@ -248,7 +249,6 @@ impl<M: Subject> World<M> {
             Told::Panicked => self.crash(id),
             Told::Extended | Told::Rejected => {}
         }
-        self.told.push((id, told));
     }
 
     /// From now on nobody wants the entry of the present acquisition of `id`.
@@ -256,10 +256,13 @@ impl<M: Subject> World<M> {
         let instance = &self.instances[id.index()];
         let tag = Tag { instance: id, acquisition: instance.caller.acquisition };
         for store in &mut self.stores {
-            if let Some(mark) = M::Store::lock(&mut store.shelves[instance.resource as usize])
-                && mark.by == tag
-            {
-                mark.abandoned = mark.abandoned.min(self.now);
+            // A replica that takes over later brings the entry back, but nobody who wants it.
+            for shelves in [Some(&mut store.shelves), store.replica.as_mut()].into_iter().flatten() {
+                if let Some(mark) = M::Store::lock(&mut shelves[instance.resource as usize])
+                    && mark.by == tag
+                {
+                    mark.abandoned = mark.abandoned.min(self.now);
+                }
             }
         }
     }

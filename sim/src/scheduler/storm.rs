@@ -77,6 +77,8 @@ impl<M: Subject> Simulator<M> {
     #[inline(never)]
     pub(super) fn arrive_in_storm(&mut self, at: Time, id: FlightId) {
         if self.is_held_up(id) {
+            // No entry of the queue is its own any more: a message that gets this place later will have one.
+            self.fates[id.0 as usize].ticket = Fate::NONE.ticket;
             return self.held_up.push(id);
         }
         let fate = self.fates[id.0 as usize];
@@ -104,6 +106,9 @@ impl<M: Subject> Simulator<M> {
     pub(super) fn deliver_held_up(&mut self) {
         let now = self.world.now();
         for id in std::mem::take(&mut self.held_up) {
+            if self.fates[id.0 as usize].ticket != Fate::NONE.ticket {
+                continue;
+            }
             if self.is_held_up(id) {
                 self.held_up.push(id);
             } else {
