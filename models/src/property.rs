@@ -367,7 +367,8 @@ impl<M: Subject> World<M> {
         let since = mark.abandoned.max(mark.touched);
         if asked > since + M::ttl(&self.config) + self.bounds.orphan {
             let other = met_by.filter(|&id| id != mark.by.instance);
-            let facts = Facts { immortal: mark.expires.as_nanos() == u64::MAX, ..Facts::default() };
+            let fate = if mark.renewed_by_another { Fate::Renewed } else { Fate::Natural };
+            let facts = Facts { immortal: mark.expires.as_nanos() == u64::MAX, fate, ..Facts::default() };
             self.violated(Property::NoOrphan, mark.by.instance, other, facts);
         }
     }

@@ -36,12 +36,15 @@ pub struct Mark {
     pub abandoned: Time,
     /// When its owner was first told that it stands in its own way; [`Time::MAX`] before.
     pub noticed: Time,
+    /// Whether another one has renewed it.
+    pub renewed_by_another: bool,
 }
 
 impl Mark {
     /// Prolongs its life. A renewal that was sent after its owner gave it up does not make it any younger.
     pub fn renew(&mut self, serving: &Serving<'_>, expires: StoreTime) {
         self.expires = expires;
+        self.renewed_by_another |= serving.by.instance != self.by.instance;
         if serving.truth - serving.age <= self.abandoned {
             self.touched = serving.truth;
         }
@@ -109,7 +112,14 @@ impl Serving<'_> {
     pub fn mark(&self, ttl: Option<Span>) -> Mark {
         let expires = ttl.map_or(StoreTime::MAX, |ttl| self.now + ttl);
         let abandoned = if self.wanted { Time::MAX } else { self.truth };
-        Mark { by: self.by, touched: self.truth, expires, abandoned, noticed: Time::MAX }
+        Mark {
+            by: self.by,
+            touched: self.truth,
+            expires,
+            abandoned,
+            noticed: Time::MAX,
+            renewed_by_another: false,
+        }
     }
 
     /// The next revision.

@@ -332,10 +332,11 @@ const M2: Defect = Defect {
 const M3: Defect = Defect {
     label: "M3",
     sentence: "a holder that was paused or slow refreshes its successor's key, and neither learns",
-    breaks: &[Property::OwnerOnlyRenewal, Property::BelievedExclusion],
+    breaks: &[Property::OwnerOnlyRenewal, Property::BelievedExclusion, Property::NoOrphan],
     recognise: |violation| match violation.facts.fate {
         Fate::Renewed => true,
-        Fate::Natural => violation.facts.culprit.has_any(&STALLS),
+        // Nothing but a renewal by another one keeps a dead owner's key alive here.
+        Fate::Natural => violation.property != Property::NoOrphan && violation.facts.culprit.has_any(&STALLS),
         Fate::Deleted | Fate::Overwritten => false,
     },
 };
