@@ -62,11 +62,14 @@ pub enum Fault {
     UnlockTwice,
     /// The store's counter starts again from one. It breaks fencing, and is no part of a storm.
     CounterWiped,
+    /// A crashed instance begins again under the name that it had. It breaks a host's first duty, and is no part of a
+    /// storm.
+    IdentityReused,
 }
 
 impl Fault {
     /// All of them, in the order of the ledger.
-    pub const ALL: [Fault; 27] = [
+    pub const ALL: [Fault; 28] = [
         Fault::Crash,
         Fault::Pause,
         Fault::Suspend,
@@ -94,6 +97,7 @@ impl Fault {
         Fault::ForgetUnlock,
         Fault::UnlockTwice,
         Fault::CounterWiped,
+        Fault::IdentityReused,
     ];
 
     /// Its name on the command line and in traces.
@@ -126,6 +130,7 @@ impl Fault {
             Fault::ForgetUnlock => "forget-unlock",
             Fault::UnlockTwice => "unlock-twice",
             Fault::CounterWiped => "counter-wiped",
+            Fault::IdentityReused => "identity-reused",
         }
     }
 
@@ -147,6 +152,7 @@ impl Fault {
                 | Fault::StoreRestart
                 | Fault::Failover
                 | Fault::CounterWiped
+                | Fault::IdentityReused
         )
     }
 }
@@ -170,9 +176,11 @@ impl FaultSet {
         faults.iter().copied().collect()
     }
 
-    /// Everything that a storm may contain: all but a store that forgets its counter, which nothing survives.
+    /// Everything that a storm may contain: all but what nothing survives, a store that forgets its counter and a
+    /// host that gives a name twice.
     pub fn storm() -> FaultSet {
-        Fault::ALL.into_iter().filter(|fault| *fault != Fault::CounterWiped).collect()
+        let fatal = FaultSet::of(&[Fault::CounterWiped, Fault::IdentityReused]);
+        Fault::ALL.into_iter().collect::<FaultSet>().without(fatal)
     }
 
     /// Whether it contains `fault`.

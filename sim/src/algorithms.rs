@@ -28,6 +28,7 @@ pub fn algorithms() -> Vec<Box<dyn Algorithm>> {
     all.extend([
         Box::new(without_queue()) as Box<dyn Algorithm>,
         Box::new(wiped_counter()),
+        Box::new(reused_identity()),
         Box::new(plugin_api_mutex()),
         Box::new(calls_mutex()),
     ]);
@@ -46,6 +47,26 @@ fn wiped_counter() -> Registration<Mutex> {
         label: "wiped",
         sentence: "a store that forgets its counter issues a token twice, and fencing fails",
         breaks: &[Property::FencedExclusion],
+        recognise: |_| true,
+    }])
+}
+
+/// The mutex on hosts that may name a new incarnation as they named the last one, which is no part of any storm: it
+/// shows what a host's first duty is for.
+fn reused_identity() -> Registration<Mutex> {
+    Registration::new(
+        "lab/reused-identity",
+        "the lease mutex on a host that restarts under its old name",
+        |dice| mutex_terms(dice, Fairness::Unordered),
+    )
+    .promises(&[Property::BelievedExclusion, Property::FencedExclusion, Property::Stability])
+    .meets(FaultSet::of(&[Fault::Pause, Fault::Crash]))
+    // Without a crash nobody begins again.
+    .suffers(FaultSet::of(&[Fault::Crash, Fault::IdentityReused]))
+    .known_defects(&[Defect {
+        label: "reused",
+        sentence: "a restarted instance takes what its dead namesake left for a lease of its own",
+        breaks: &[Property::BelievedExclusion, Property::FencedExclusion, Property::Stability],
         recognise: |_| true,
     }])
 }

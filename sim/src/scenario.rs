@@ -179,9 +179,10 @@ impl<C: Clone> Scenario<C> {
         let hold_max = Span::from_millis(pick(&mut rng, &[200, 2_000, 8_000, 20_000]));
         let think_max = Span::from_millis(pick(&mut rng, &[100, 1_000, 5_000]));
         let ttl = M::ttl(&config);
-        let odds = std::array::from_fn(|_| u32::MAX / pick(&mut rng, &ODDS));
-        let gaps =
-            std::array::from_fn(|_| Span::from_nanos(shape.storm.as_nanos() / pick(&mut rng, &[2, 5, 12])));
+        let odds = Fault::ALL.map(|fault| if is_drawn(fault) { u32::MAX / pick(&mut rng, &ODDS) } else { 0 });
+        let gap = |divisor: u64| Span::from_nanos(shape.storm.as_nanos() / divisor);
+        let gaps = Fault::ALL
+            .map(|fault| if is_drawn(fault) { gap(pick(&mut rng, &[2, 5, 12])) } else { Span::MAX });
         let bounds =
             bounds(shape.instances, ttl, hold_max, Span::from_millis(delay_max), Span::from_millis(slack));
         let calm = ttl * 3;
@@ -242,6 +243,11 @@ impl<C: Clone> Scenario<C> {
             end,
         }
     }
+}
+
+/// Whether a family strikes by itself, and so has odds and gaps. A reused name comes with a restart.
+fn is_drawn(fault: Fault) -> bool {
+    fault != Fault::IdentityReused
 }
 
 /// What cannot happen: a run in which it is switched on would say nothing about it.

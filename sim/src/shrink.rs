@@ -331,6 +331,7 @@ fn each_name(deed: &mut Deed, mut rename: impl FnMut(&mut InstanceId)) {
         | Deed::Resume { who }
         | Deed::Crash { who }
         | Deed::Restart { who }
+        | Deed::Rejoin { who }
         | Deed::Rate { who, .. }
         | Deed::Jump { who, .. }
         | Deed::CutToStore { who, .. }

@@ -192,6 +192,7 @@ impl Teller {
             Action::Resume(id) => (with(format!("{id} goes on")), false, true),
             Action::Crash(id) => fault(format!("{id} crashes")),
             Action::Restart(id) => (with(format!("{id} restarts and remembers nothing")), false, true),
+            Action::Rejoin(id) => fault(format!("{id} restarts and remembers nothing but its name")),
             Action::SetRate(id, rate) => fault(format!("the clocks of {id} run {}", speed(rate.0))),
             Action::Jump(id, nanos) => fault(format!("the wall clock of {id} jumps {}", jump(nanos))),
             Action::CutToStore(id, true) => fault(format!("requests of {id} no longer reach the store")),

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use fencepost_models::trace::Deed;
 use fencepost_sim::{
     Algorithm, Card, FaultSet, Faults, Outcome, Property, Replayed, Report, Runner, Shape, Shows, Shrunk,
     Trace, TraceError, algorithms, hunt,
@@ -177,4 +178,17 @@ fn a_run_that_depends_on_more_than_its_seed_is_noticed() {
 fn a_wiped_counter_breaks_fencing() {
     let report = hunt(&*algorithm("lab/wiped-counter")).seeds(2_000).run();
     assert!(report.groups.iter().any(|group| group.property == Property::FencedExclusion));
+}
+
+/// A host that names a restarted instance as before makes it take what its dead namesake left for its own.
+#[test]
+fn a_reused_identity_breaks_exclusion() {
+    let report = hunt(&*algorithm("lab/reused-identity")).seeds(4_000).run();
+    for property in [Property::BelievedExclusion, Property::FencedExclusion, Property::Stability] {
+        assert!(report.groups.iter().any(|group| group.property == property), "{property} holds");
+    }
+    assert_eq!(report.unknown().count(), 0);
+    assert_eq!(report.ledger.unproven(), FaultSet::NONE);
+    let tale = &report.find("reused").expect("it is declared").trace.steps;
+    assert!(tale.iter().any(|step| matches!(step.deed, Deed::Rejoin { .. })), "{tale:?}");
 }

@@ -134,6 +134,10 @@ pub enum Deed {
         #[serde(with = "instance")]
         who: InstanceId,
     },
+    Rejoin {
+        #[serde(with = "instance")]
+        who: InstanceId,
+    },
     Rate {
         #[serde(with = "instance")]
         who: InstanceId,
@@ -207,6 +211,7 @@ pub fn describe<M: Subject>(world: &World<M>, action: &Action) -> Deed {
         Action::Resume(who) => Deed::Resume { who },
         Action::Crash(who) => Deed::Crash { who },
         Action::Restart(who) => Deed::Restart { who },
+        Action::Rejoin(who) => Deed::Rejoin { who },
         Action::SetRate(who, ppm) => Deed::Rate { who, ppm },
         Action::Jump(who, nanos) => Deed::Jump { who, nanos },
         Action::CutToStore(who, cut) => Deed::CutToStore { who, cut },
@@ -244,6 +249,7 @@ pub fn resolve<M: Subject>(world: &World<M>, deed: &Deed) -> Option<Action> {
         Deed::Resume { who } => Action::Resume(who),
         Deed::Crash { who } => Action::Crash(who),
         Deed::Restart { who } => Action::Restart(who),
+        Deed::Rejoin { who } => Action::Rejoin(who),
         Deed::Rate { who, ppm } => Action::SetRate(who, ppm),
         Deed::Jump { who, nanos } => Action::Jump(who, nanos),
         Deed::CutToStore { who, cut } => Action::CutToStore(who, cut),

@@ -55,6 +55,8 @@ pub enum Action {
     Crash(InstanceId),
     /// A new incarnation of it begins, which remembers nothing.
     Restart(InstanceId),
+    /// A new incarnation of it begins under the name of the last one.
+    Rejoin(InstanceId),
     /// An instance's clocks change their speed.
     SetRate(InstanceId, Rate),
     /// An instance's wall clock jumps by so many nanoseconds.
@@ -164,7 +166,7 @@ impl<M: Subject> World<M> {
             Action::Pause(id) | Action::Suspend(id) => instance(id)?.state == State::Up,
             Action::Resume(id) => instance(id)?.state == State::Paused,
             Action::Crash(id) => instance(id)?.state != State::Down,
-            Action::Restart(id) => instance(id)?.state == State::Down,
+            Action::Restart(id) | Action::Rejoin(id) => instance(id)?.state == State::Down,
             Action::SetRate(id, rate) => instance(id)?.state != State::Paused && rate.is_running(),
             Action::Jump(id, _) => instance(id).map(|_| true)?,
             Action::CutToStore(id, cut) => instance(id)?.to_store_cut != cut,
@@ -249,6 +251,7 @@ fn is_fault(action: &Action) -> bool {
         | Action::Pause(_)
         | Action::Suspend(_)
         | Action::Crash(_)
+        | Action::Rejoin(_)
         | Action::SetRate(..)
         | Action::Jump(..)
         | Action::StorePause(_)
@@ -302,6 +305,7 @@ pub(super) fn code(action: &Action) -> (u64, u32) {
         Action::Resume(id) => (16, id.0),
         Action::Crash(id) => (17, id.0),
         Action::Restart(id) => (18, id.0),
+        Action::Rejoin(id) => (34, id.0),
         Action::SetRate(id, rate) => (19 ^ (rate.0 as u64) << 8, id.0),
         Action::Jump(id, nanos) => (20 ^ (nanos as u64) << 8, id.0),
         Action::CutToStore(id, cut) => (21 ^ u64::from(cut) << 8, id.0),

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use fencepost::machine::{Input, Machine};
+use fencepost::machine::{Identity, Input, Machine};
 use fencepost::store::FencingToken;
 use fencepost::time::{Draw, Instant, Span};
 
@@ -78,6 +78,8 @@ pub struct Instance<M: Machine> {
     /// Which lock it uses.
     pub resource: u32,
     pub(super) incarnation: u32,
+    /// The name of this incarnation.
+    pub(super) identity: Identity,
     /// When it last began to run.
     pub(super) resumed: Time,
     pub(super) awaited: Vec<(M::Call, FlightId)>,
@@ -103,7 +105,7 @@ pub struct Instance<M: Machine> {
 }
 
 impl<M: Machine> Instance<M> {
-    pub(super) fn new(machine: M, resource: u32, clock: Clock) -> Instance<M> {
+    pub(super) fn new(machine: M, identity: Identity, resource: u32, clock: Clock) -> Instance<M> {
         let (stage, acquisition, asked, deadline) = (Stage::Idle, 0, Time::ZERO, Instant::MAX);
         Instance {
             machine,
@@ -112,6 +114,7 @@ impl<M: Machine> Instance<M> {
             caller: Caller { stage, acquisition, asked, deadline, token: None },
             resource,
             incarnation: 0,
+            identity,
             resumed: Time::ZERO,
             awaited: Vec::new(),
             to_store_cut: false,
@@ -336,8 +339,21 @@ impl<M: Subject> World<M> {
 
     pub(super) fn restart(&mut self, id: InstanceId) {
         let instance = &mut self.instances[id.index()];
+        instance.identity = identity(id.0, instance.incarnation + 1);
+        self.begin_again(id);
+    }
+
+    /// A host that names an incarnation as it named the last one neglects its first duty.
+    pub(super) fn rejoin(&mut self, id: InstanceId) {
+        self.note(id, Fault::IdentityReused);
+        self.instances[id.index()].hit(Fault::IdentityReused);
+        self.begin_again(id);
+    }
+
+    fn begin_again(&mut self, id: InstanceId) {
+        let instance = &mut self.instances[id.index()];
         instance.incarnation += 1;
-        instance.machine = M::new(&self.config, identity(id.0, instance.incarnation));
+        instance.machine = M::new(&self.config, instance.identity);
         instance.state = State::Up;
         instance.resumed = self.now;
         instance.clock.set_rate(self.now, Rate::TRUE);

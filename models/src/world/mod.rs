@@ -126,8 +126,9 @@ impl<M: Subject> World<M> {
         (self.now, self.applied) = (Time::ZERO, 0);
         self.instances.clear();
         self.instances.extend((0..setup.instances).map(|index| {
-            let machine = M::new(&setup.config, identity(index, 0));
-            Instance::new(machine, index % resources, Clock::starting_at(u64::from(index + 1) * CLOCK_STEP))
+            let (identity, clock) =
+                (identity(index, 0), Clock::starting_at(u64::from(index + 1) * CLOCK_STEP));
+            Instance::new(M::new(&setup.config, identity), identity, index % resources, clock)
         }));
         self.stores.clear();
         self.stores.extend((0..setup.stores.max(1)).map(|_| SimStore::new(resources as usize)));
@@ -289,6 +290,7 @@ impl<M: Subject> World<M> {
             Action::Resume(id) => self.resume(id),
             Action::Crash(id) => self.crash(id),
             Action::Restart(id) => self.restart(id),
+            Action::Rejoin(id) => self.rejoin(id),
             Action::SetRate(id, rate) => {
                 self.instances[id.index()].clock.set_rate(self.now, rate);
                 self.note(id, Fault::Drift);
@@ -388,7 +390,7 @@ impl<M: Subject> World<M> {
     }
 }
 
-/// The identity of an incarnation: never used twice.
+/// The identity that is due to an incarnation: no other one has it.
 fn identity(index: u32, incarnation: u32) -> Identity {
     Identity((u64::from(index) + 1) << 32 | u64::from(incarnation))
 }

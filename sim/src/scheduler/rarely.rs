@@ -15,9 +15,11 @@ impl<M: Subject> Simulator<M> {
     pub(super) fn act_rarely(&mut self, at: Time, action: Action) {
         self.apply(at, action, Draw(0));
         match action {
-            Action::Resume(id) | Action::Restart(id) | Action::SetRate(id, _) | Action::Crash(id) => {
-                self.follow_up(id);
-            }
+            Action::Resume(id)
+            | Action::Restart(id)
+            | Action::Rejoin(id)
+            | Action::SetRate(id, _)
+            | Action::Crash(id) => self.follow_up(id),
             _ => self.dispatch_fresh(),
         }
         match action {
@@ -25,7 +27,7 @@ impl<M: Subject> Simulator<M> {
             Action::Lose(id) => self.notice_loss(id),
             Action::Resume(_) | Action::StoreResume(_) => self.deliver_held_up(),
             Action::StoreRestart(_) => self.reset_connections(),
-            Action::Restart(id) => self.think(id),
+            Action::Restart(id) | Action::Rejoin(id) => self.think(id),
             Action::Crash(id) => {
                 self.cancel_ask(id);
                 self.deliver_held_up();

@@ -163,7 +163,7 @@ impl<M: Subject> Simulator<M> {
         let end = (at + length).min(self.scenario.heal);
         let store = StoreId(0);
         let (begin, finish) = match fault {
-            Fault::Crash => (Action::Crash(victim), Some(Action::Restart(victim))),
+            Fault::Crash => (Action::Crash(victim), Some(self.begin_again(victim))),
             Fault::Pause => (Action::Pause(victim), Some(Action::Resume(victim))),
             Fault::Suspend => (Action::Suspend(victim), Some(Action::Resume(victim))),
             Fault::Drift => (Action::SetRate(victim, self.rate(fault)), None),
@@ -190,6 +190,14 @@ impl<M: Subject> Simulator<M> {
                 self.plan(end, finish);
             }
         }
+    }
+
+    /// How a crashed instance comes back. Half of those whose host may reuse names keep the one that they had.
+    fn begin_again(&mut self, victim: InstanceId) -> Action {
+        let family = Fault::IdentityReused;
+        let is_reused =
+            self.scenario.faults.has(family) && self.streams.faults[family as usize].random_bool(0.5);
+        if is_reused { Action::Rejoin(victim) } else { Action::Restart(victim) }
     }
 
     /// A speed within half the assumed drift: two clocks then differ by no more than all of it.
@@ -248,7 +256,7 @@ impl<M: Subject> Simulator<M> {
     }
 }
 
-/// Whether a family strikes at moments, not at messages or callers.
+/// Whether a family strikes at moments of its own, not at messages, callers or restarts.
 fn is_timed(fault: Fault) -> bool {
     match fault {
         Fault::Crash
@@ -277,7 +285,8 @@ fn is_timed(fault: Fault) -> bool {
         | Fault::HintDuplicate
         | Fault::Cancel
         | Fault::ForgetUnlock
-        | Fault::UnlockTwice => false,
+        | Fault::UnlockTwice
+        | Fault::IdentityReused => false,
     }
 }
 
