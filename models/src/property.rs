@@ -34,7 +34,8 @@ pub enum Property {
     NoOrphan,
     /// A healthy holder keeps its lock, and one failed request does not cost it.
     Stability,
-    /// After the last fault, everybody who waits gets in within a bound.
+    /// After the last fault, everybody who waits gets in within a bound. Whoever would wait for ever is never turned
+    /// away.
     Progress,
     /// Nobody waits for an entry of its own.
     Reconciliation,
@@ -98,7 +99,9 @@ impl Property {
             Property::LossNoticed => "a holder learns of its loss before its lease ends on its own clock",
             Property::NoOrphan => "a lock that nobody wants any more is free after its time to live",
             Property::Stability => "a healthy holder keeps its lock; one failed request does not cost it",
-            Property::Progress => "after the last fault, everybody who waits gets in",
+            Property::Progress => {
+                "after the last fault, everybody who waits gets in; nobody patient is turned away"
+            }
             Property::Reconciliation => "nobody waits for an entry of its own",
             Property::Punctuality => "no lock is granted after its caller's deadline",
             Property::NoPanic => "no allowed sequence of calls crashes the process",
@@ -218,7 +221,7 @@ impl Violation {
             Property::LossNoticed => format!("{culprit} still believes after its lease has ended"),
             Property::NoOrphan => format!("the entry of {culprit} is still there, and nobody wants it"),
             Property::Stability => format!("{culprit} lost the lock without need"),
-            Property::Progress => format!("{culprit} still waits, long after the last fault"),
+            Property::Progress => format!("{culprit} has waited in vain"),
             Property::Reconciliation => format!("{culprit} waits for its own entry"),
             Property::Punctuality => format!("{culprit} was granted the lock after its deadline"),
             Property::NoPanic => format!("{culprit} panicked"),
@@ -454,7 +457,12 @@ impl<M: Subject> World<M> {
                 }
             }
             Told::Panicked => self.violated(Property::NoPanic, id, None, Facts::default()),
-            Told::Denied | Told::Released | Told::Extended | Told::Rejected => {}
+            Told::Denied => {
+                if instance.caller.stage == Stage::Waiting && instance.caller.patient {
+                    self.violated(Property::Progress, id, None, Facts::default());
+                }
+            }
+            Told::Released | Told::Extended | Told::Rejected => {}
         }
     }
 

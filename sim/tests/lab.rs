@@ -2,10 +2,13 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use fencepost::machine::{Effects, Identity, Input, Machine, Relocate};
+use fencepost::store::{Answer, Contract, Expect, Op, Revision};
+use fencepost::time::{Instant, Now, Span};
 use fencepost_models::trace::Deed;
 use fencepost_sim::{
-    Algorithm, Card, FaultSet, Faults, Outcome, Property, Replayed, Report, Runner, Shape, Shows, Shrunk,
-    Trace, TraceError, algorithms, hunt,
+    Algorithm, Ask, Card, FaultSet, Faults, Outcome, Property, Registration, Replayed, Report, Runner, Shape,
+    Shows, Shrunk, Subject, Told, Trace, TraceError, algorithms, hunt,
 };
 
 fn algorithm(name: &str) -> Box<dyn Algorithm> {
@@ -127,6 +130,74 @@ fn without_the_drift_margin_a_slow_clock_believes_too_long() {
 #[test]
 fn without_the_queue_the_first_is_not_the_first() {
     check_ablation("ablation/queue", Property::Order);
+}
+
+/// A lock that claims once: whoever finds it taken is turned away, though it would have waited.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct GivesUp(Option<Revision>);
+
+impl Machine for GivesUp {
+    type Config = Span;
+    type Store = Contract<(), ()>;
+    type Request = Ask;
+    type Event = Told;
+    type Message = ();
+    type Call = Ask;
+    fn new(_: &Span, _: Identity) -> GivesUp {
+        GivesUp(None)
+    }
+    fn step(&mut self, ttl: &Span, _: Now, input: Input<GivesUp>, out: &mut Effects<GivesUp>) {
+        match input {
+            Input::Request(Ask::Lock) => {
+                let (expect, ttl) = (Expect::Absent, Some(*ttl));
+                out.store(Ask::Lock, Op::PutIf { key: (), expect, record: (), ttl });
+            }
+            Input::Reply { call: Ask::Lock, answer: Answer::Applied(revision), .. } => {
+                self.0 = Some(revision);
+                out.event(Told::Acquired(Some(revision.into())));
+            }
+            Input::Reply { call: Ask::Lock, .. } => out.event(Told::Denied),
+            Input::Request(_) => {
+                if let Some(revision) = self.0.take() {
+                    out.store(Ask::Unlock, Op::DeleteIf { key: (), revision });
+                }
+                out.event(Told::Released);
+            }
+            Input::Reply { .. } | Input::Message(()) | Input::Wake => {}
+        }
+    }
+    fn deadline(&self, _: &Span) -> Option<Instant> {
+        None
+    }
+    fn relocate(&mut self, map: &mut impl Relocate) {
+        self.0.iter_mut().for_each(|revision| map.revision(revision));
+    }
+}
+
+impl Subject for GivesUp {
+    fn request(ask: Ask) -> Option<Ask> {
+        matches!(ask, Ask::Lock | Ask::Unlock).then_some(ask)
+    }
+    fn told(event: &Told) -> Told {
+        *event
+    }
+    fn belief(&self) -> Option<Instant> {
+        self.0.map(|_| Instant::MAX)
+    }
+    fn ttl(config: &Span) -> Span {
+        *config
+    }
+}
+
+/// It is noticed when it happens: at the end nobody waits any more.
+#[test]
+fn a_lock_that_turns_a_patient_caller_away_is_noticed() {
+    let lock = Registration::<GivesUp>::new("gives-up", "claims once", |_| Span::from_secs(60));
+    let report = hunt(&lock).faults(Faults::None).seeds(20).run();
+    let broken: Vec<_> = report.groups.iter().map(|group| group.property).collect();
+    assert_eq!(broken, [Property::Progress]);
+    let tale = &report.finds.first().expect("a story").trace;
+    assert!(matches!(tale.steps.last().expect("a step").deed, Deed::Deliver { .. }), "{tale:?}");
 }
 
 /// An algorithm that looks at something besides its seed: how many runs there were before.

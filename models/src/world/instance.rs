@@ -60,6 +60,8 @@ pub struct Caller {
     pub asked: Time,
     /// Until when it wants to wait, on its own clock.
     pub deadline: Instant,
+    /// Whether it would wait for ever: it set no deadline, and has not stopped waiting.
+    pub patient: bool,
     /// Its token.
     pub token: Option<FencingToken>,
 }
@@ -111,7 +113,7 @@ impl<M: Machine> Instance<M> {
             machine,
             clock,
             state: State::Up,
-            caller: Caller { stage, acquisition, asked, deadline, token: None },
+            caller: Caller { stage, acquisition, asked, deadline, patient: false, token: None },
             resource,
             incarnation: 0,
             identity,
@@ -201,6 +203,7 @@ impl<M: Subject> World<M> {
                 caller.stage = Stage::Waiting;
                 caller.acquisition += 1;
                 caller.asked = now;
+                caller.patient = ask == Ask::Lock;
                 caller.deadline = match ask {
                     Ask::LockFor(span) => Instant::from_nanos(instance.clock.read(now)) + span,
                     Ask::Lock | Ask::TryLock | Ask::Cancel | Ask::Unlock | Ask::UnlockAgain | Ask::Extend => {
@@ -218,7 +221,10 @@ impl<M: Subject> World<M> {
                 }
                 self.abandon(id);
             }
-            Ask::Cancel => self.note(id, Fault::Cancel),
+            Ask::Cancel => {
+                caller.patient = false;
+                self.note(id, Fault::Cancel);
+            }
             Ask::Lock | Ask::TryLock | Ask::LockFor(_) | Ask::Unlock | Ask::UnlockAgain | Ask::Extend => {}
         }
         if ask == Ask::UnlockAgain {
