@@ -405,9 +405,10 @@ impl Lease {
     /// See [`crate::machine::Machine::relocate`].
     pub fn relocate(&mut self, map: &mut impl Relocate) {
         map.revision(&mut self.revision);
-        map.instant(&mut self.until);
+        map.deadline(&mut self.until);
         match &mut self.renewal {
-            Renewal::Due(at) | Renewal::Sent(at) => map.instant(at),
+            Renewal::Due(at) => map.deadline(at),
+            Renewal::Sent(at) => map.instant(at),
             Renewal::Stopped => {}
         }
     }

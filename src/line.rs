@@ -274,7 +274,7 @@ impl Line {
                     map.revision(revision);
                 }
                 map.instant(sent);
-                map.instant(give_up);
+                map.deadline(give_up);
             }
         }
     }

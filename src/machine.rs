@@ -111,10 +111,18 @@ pub trait Machine: Clone + Eq + Hash + Debug + Sized + 'static {
 }
 
 /// What is done to each name inside a machine; see [`Machine::relocate`].
+///
+/// A machine may do no more with a name than is said here, or a checker takes states for the same that are not.
 pub trait Relocate {
-    /// A point on the instance's monotonic clock. [`Instant::MAX`] means never, and stays.
+    /// A point on the instance's monotonic clock from which lengths are counted: the machine adds a length that its
+    /// configuration bounds before it compares the sum with `now`. [`Instant::MAX`] means never, and stays.
     fn instant(&mut self, instant: &mut Instant);
-    /// A point on the store's clock.
+    /// A point on the instance's monotonic clock that is compared with `now` as it is: once it is past, it does not
+    /// matter for how long. [`Instant::MAX`] means never, and stays.
+    fn deadline(&mut self, deadline: &mut Instant) {
+        self.instant(deadline);
+    }
+    /// A point on the store's clock, of which only the order and equality matter.
     fn store_time(&mut self, time: &mut StoreTime);
     /// A revision or a fencing token.
     fn revision(&mut self, revision: &mut Revision);

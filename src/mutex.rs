@@ -138,10 +138,12 @@ enum Phase {
         lease: Lease,
         extending: bool,
     },
+    /// `again`: it was sent more than once, so a refusal no longer tells who deleted the entry.
     Releasing {
         revision: Revision,
         sent: Instant,
         give_up: Instant,
+        again: bool,
     },
 }
 
@@ -184,27 +186,27 @@ impl Machine for Mutex {
         match &mut self.phase {
             Phase::AtRest => {}
             Phase::Pausing { want, until } => {
-                map.instant(&mut want.until);
-                map.instant(until);
+                map.deadline(&mut want.until);
+                map.deadline(until);
             }
             Phase::Asking { want, sent } => {
-                map.instant(&mut want.until);
+                map.deadline(&mut want.until);
                 map.instant(sent);
             }
             Phase::Claiming { want, first, sent } => {
-                map.instant(&mut want.until);
+                map.deadline(&mut want.until);
                 map.instant(first);
                 map.instant(sent);
             }
             Phase::Withdrawing { sent, give_up } => {
                 map.instant(sent);
-                map.instant(give_up);
+                map.deadline(give_up);
             }
             Phase::Holding { lease, extending: _ } => lease.relocate(map),
-            Phase::Releasing { revision, sent, give_up } => {
+            Phase::Releasing { revision, sent, give_up, again: _ } => {
                 map.revision(revision);
                 map.instant(sent);
-                map.instant(give_up);
+                map.deadline(give_up);
             }
         }
     }
@@ -395,13 +397,13 @@ impl Mutex {
                 }
             }
             // R3, R4
-            Phase::Releasing { revision, sent, give_up } => {
+            Phase::Releasing { revision, sent, give_up, again } => {
                 if now.mono >= *give_up {
                     out.forget(Call::Release);
                     out.event(Event::Released(Release::Unknown));
                     self.phase = Phase::AtRest;
                 } else if overdue(*sent) {
-                    *sent = now.mono;
+                    (*sent, *again) = (now.mono, true);
                     let revision = *revision;
                     self.delete(terms, revision, out);
                 }
@@ -523,8 +525,7 @@ impl Mutex {
     }
 
     fn released(&mut self, terms: &MutexTerms, now: Now, answer: &Answer<Key, Owner>, out: Out<'_>) {
-        let twice =
-            matches!(self.phase, Phase::Releasing { sent, give_up, .. } if sent + terms.entry_ttl != give_up);
+        let twice = matches!(self.phase, Phase::Releasing { again: true, .. });
         let release = match answer {
             Answer::Applied(_) => Release::Clean,
             Answer::Refused(_) if twice => Release::Unknown,
@@ -680,7 +681,8 @@ impl Mutex {
     fn release(&mut self, terms: &MutexTerms, now: Now, revision: Revision, out: Out<'_>) {
         out.forget(Call::Renew);
         self.delete(terms, revision, out);
-        self.phase = Phase::Releasing { revision, sent: now.mono, give_up: now.mono + terms.entry_ttl };
+        let (sent, give_up) = (now.mono, now.mono + terms.entry_ttl);
+        self.phase = Phase::Releasing { revision, sent, give_up, again: false };
     }
 
     fn delete(&self, terms: &MutexTerms, revision: Revision, out: Out<'_>) {

@@ -70,7 +70,7 @@ pub trait Protocol: 'static {
 }
 
 /// The contract of this module, with keys `K` and records `R`.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Contract<K, R>(PhantomData<(K, R)>);
 
 impl<K, R> Protocol for Contract<K, R>

@@ -5,6 +5,8 @@ use std::hash::Hash;
 use fencepost::time::{Draw, Instant, Now, Point, Span, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::normal::NOON;
+
 /// The marker of true time.
 #[derive(Debug)]
 pub enum Truth {}
@@ -23,9 +25,12 @@ impl Rate {
     /// Standing still: what a suspended virtual machine's clock does.
     pub const STOPPED: Rate = Rate(-1_000_000);
 
-    /// Whether it is the rate of a clock that runs, at most twice as fast as true time.
-    pub const fn is_running(self) -> bool {
-        -1_000_000 < self.0 && self.0 <= 1_000_000
+    /// Twice as fast: no clock runs faster.
+    pub const DOUBLE: Rate = Rate(1_000_000);
+
+    /// Whether a clock can run so, or stand still.
+    pub const fn is_possible(self) -> bool {
+        Rate::STOPPED.0 <= self.0 && self.0 <= Rate::DOUBLE.0
     }
 
     const fn speed(self) -> u64 {
@@ -47,7 +52,7 @@ pub struct Clock {
 }
 
 /// Every wall clock begins here, so that offsets of years do not reach below the epoch.
-const WALL_ORIGIN: u64 = 1_600_000_000_000_000_000;
+pub(crate) const WALL_ORIGIN: u64 = 1_600_000_000_000_000_000;
 
 impl Clock {
     /// A true clock that shows `reading` nanoseconds when the run begins.
@@ -109,10 +114,20 @@ impl Clock {
 
     /// By how much its wall clock is off, to either side.
     pub fn wall_error(&self, now: Time) -> Span {
+        Span::from_nanos(u64::try_from(self.wall_ahead(now).unsigned_abs()).unwrap_or(u64::MAX))
+    }
+
+    fn wall_ahead(&self, now: Time) -> i128 {
         let shown = i128::from(self.read(now) - self.origin) + i128::from(self.wall_offset);
-        Span::from_nanos(
-            u64::try_from((shown - i128::from(now.as_nanos())).unsigned_abs()).unwrap_or(u64::MAX),
-        )
+        shown - i128::from(now.as_nanos())
+    }
+
+    /// Makes it a clock that shows noon at noon, and runs as it did at `now`; its wall clock keeps its error, if
+    /// anybody reads it.
+    pub(crate) fn set_to_noon(&mut self, now: Time, keeps_wall: bool) {
+        let ahead = if keeps_wall { self.wall_ahead(now) } else { 0 };
+        self.wall_offset = i64::try_from(ahead).unwrap_or(i64::MAX);
+        (self.since, self.reading, self.origin) = (Time::from_nanos(NOON), NOON, 0);
     }
 }
 

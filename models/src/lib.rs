@@ -9,16 +9,20 @@
 //! | [`subject`] | what the world has to know of an algorithm |
 //! | [`world`] | instances, messages, actions |
 //! | [`store`] | the simulated store |
+//! | [`checker`] | the world as a finite model |
 //! | [`clock`] | true time and the clocks that lie |
 //! | [`fault`] | what can go wrong, and the ledger of what did |
 //! | [`property`] | what must hold |
+//! | [`normal`] | when two worlds are the same, for a checker |
 //! | [`trace`] | what was applied, written down and applied again |
 //! | [`digest`] | the hash of a run |
 //! | [`upstream`] | the originals, flaws included |
 
+pub mod checker;
 pub mod clock;
 pub mod digest;
 pub mod fault;
+pub mod normal;
 pub mod property;
 pub mod store;
 pub mod subject;

@@ -239,8 +239,8 @@ fn is_owner(by: Tag, mark: Mark) -> bool {
 /// The last holder that wrote to the guarded resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub(crate) struct Fence {
-    token: u64,
-    writer: Option<(InstanceId, u32)>,
+    pub(crate) token: u64,
+    pub(crate) writer: Option<(InstanceId, u32)>,
 }
 
 /// The violations of a run: the first of each property.
@@ -254,6 +254,11 @@ impl Verdict {
     /// The first violation of each property, in the order of time.
     pub fn violations(&self) -> &[Violation] {
         &self.violations
+    }
+
+    /// What was broken.
+    pub fn broken(&self) -> PropertySet {
+        self.broken
     }
 
     pub(crate) fn clear(&mut self) {
@@ -274,7 +279,7 @@ impl<M: Subject> World<M> {
             return;
         }
         self.verdict.broken.0 |= 1 << property as u32;
-        let (at, action) = (self.now, self.applied - 1);
+        let (at, action) = (self.now, self.applied.saturating_sub(1));
         let hits = |id: InstanceId| self.instances.get(id.index()).map_or(FaultSet::NONE, |one| one.hits(at));
         let facts = Facts {
             culprit: facts.culprit.or(hits(culprit)),
@@ -503,23 +508,30 @@ impl<M: Subject> World<M> {
         }
     }
 
+    /// Who holds, as far as its caller knows, though its lease has ended on its own clock?
+    pub(crate) fn judge_losses(&mut self) {
+        for index in 0..self.instances.len() {
+            let instance = &self.instances[index];
+            let mono = Instant::from_nanos(instance.clock.read(self.now));
+            let overdue = mono > instance.lease_end + self.bounds.slack;
+            if overdue && instance.caller.stage == Stage::Holding && instance.state == State::Up {
+                self.violated(Property::LossNoticed, InstanceId(index as u32), None, Facts::default());
+            }
+        }
+    }
+
     /// The run is over: who still waits, what is still there, who was never told?
     pub(crate) fn judge_end(&mut self) {
+        self.judge_losses();
         for index in 0..self.instances.len() {
             let id = InstanceId(index as u32);
             let instance = &self.instances[index];
-            if instance.state != State::Up {
+            let waits = matches!(instance.caller.stage, Stage::Waiting | Stage::Leaving);
+            if !waits || instance.state != State::Up {
                 continue;
             }
-            let mono = Instant::from_nanos(instance.clock.read(self.now));
-            let overdue =
-                instance.caller.stage == Stage::Holding && mono > instance.lease_end + self.bounds.slack;
-            let waits = matches!(instance.caller.stage, Stage::Waiting | Stage::Leaving);
             let since = instance.caller.asked.max(self.healed);
-            if overdue {
-                self.violated(Property::LossNoticed, id, None, Facts::default());
-            }
-            if waits && self.healed != Time::MAX && self.now > since + self.bounds.progress {
+            if self.healed != Time::MAX && self.now > since + self.bounds.progress {
                 let mark = self.lock_mark(self.instances[index].resource);
                 let owner = mark.map(|mark| mark.by.instance).filter(|owner| *owner != id);
                 let immortal = mark.is_some_and(|mark| mark.expires.as_nanos() == u64::MAX);

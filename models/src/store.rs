@@ -7,11 +7,13 @@ use std::fmt::Debug;
 use std::hash::Hash;
 
 use fencepost::line;
+use fencepost::machine::{Identity, Relocate};
 use fencepost::store::{Answer, Contract, Entry, Expect, Op, Protocol, Revision};
 use fencepost::time::{Span, StoreTime};
 
 use crate::clock::{Clock, Time};
 use crate::fault::{Fault, FaultSet};
+use crate::normal::Names;
 use crate::subject::InstanceId;
 
 /// Names one acquisition of one instance, as the world counts them.
@@ -150,9 +152,12 @@ impl Grain {
 }
 
 /// A protocol that the simulated store can speak.
-pub trait Simulated: Protocol {
+pub trait Simulated: Protocol + Clone + Debug {
     /// The entries of one namespace.
     type Shelf: Clone + Eq + Hash + Debug + Default;
+
+    /// Whether what an operation does depends on when it was sent.
+    const COUNTS_AGE: bool = false;
 
     /// Carries one operation out.
     fn serve(op: &Self::Op, shelf: &mut Self::Shelf, serving: &mut Serving<'_>) -> Self::Answer;
@@ -162,6 +167,58 @@ pub trait Simulated: Protocol {
 
     /// The mark of the lock's entry, dead or alive.
     fn lock(shelf: &mut Self::Shelf) -> Option<&mut Mark>;
+
+    /// Every mark.
+    fn for_each_mark(shelf: &mut Self::Shelf, look: &mut dyn FnMut(&mut Mark));
+
+    /// Removes what had expired for all and for ever at `dead`. What somebody may still find stays.
+    fn sweep(shelf: &mut Self::Shelf, dead: StoreTime);
+
+    /// Whether a request can do nothing any more, now or ever: all that may come of it is an answer.
+    fn is_moot(op: &Self::Op, shelf: &Self::Shelf) -> bool {
+        let _ = shelf;
+        Self::is_read(op)
+    }
+
+    /// Shows every name in a request to `names`.
+    fn relocate_op(op: &mut Self::Op, names: &mut Names);
+
+    /// Shows every name in an answer to `names`.
+    fn relocate_answer(answer: &mut Self::Answer, names: &mut Names);
+
+    /// Shows every name on a shelf to `names`.
+    fn relocate_shelf(shelf: &mut Self::Shelf, names: &mut Names);
+}
+
+/// A key or record of which the world knows the names inside.
+pub trait Named {
+    /// Shows them; see [`Relocate`].
+    fn relocate(&mut self, map: &mut impl Relocate);
+}
+
+impl Named for () {
+    fn relocate(&mut self, _: &mut impl Relocate) {}
+}
+
+impl Named for Identity {
+    fn relocate(&mut self, map: &mut impl Relocate) {
+        map.identity(self);
+    }
+}
+
+impl Named for line::Owner {
+    fn relocate(&mut self, map: &mut impl Relocate) {
+        line::Owner::relocate(self, map);
+    }
+}
+
+impl Named for line::Key {
+    fn relocate(&mut self, map: &mut impl Relocate) {
+        match self {
+            line::Key::Lock => {}
+            line::Key::Place(place) => place.relocate(map),
+        }
+    }
 }
 
 /// A key of which the world knows whether it is the lock itself.
@@ -309,8 +366,8 @@ impl<K: Clone + Ord + LockKey, R: Clone> Shelf<K, R> {
 
 impl<K, R> Simulated for Contract<K, R>
 where
-    K: Clone + Ord + Hash + Debug + LockKey + 'static,
-    R: Clone + Eq + Hash + Debug + 'static,
+    K: Clone + Ord + Hash + Debug + LockKey + Named + 'static,
+    R: Clone + Eq + Hash + Debug + Named + 'static,
 {
     type Shelf = Shelf<K, R>;
 
@@ -332,6 +389,71 @@ where
     fn lock(shelf: &mut Shelf<K, R>) -> Option<&mut Mark> {
         shelf.0.iter_mut().find(|slot| slot.key.is_lock()).map(|slot| &mut slot.mark)
     }
+
+    fn for_each_mark(shelf: &mut Shelf<K, R>, look: &mut dyn FnMut(&mut Mark)) {
+        shelf.0.iter_mut().for_each(|slot| look(&mut slot.mark));
+    }
+
+    /// A revision that is not there will never come back.
+    fn is_moot(op: &Op<K, R>, shelf: &Shelf<K, R>) -> bool {
+        let is_gone = |revision: Revision| {
+            revision != Revision::ANY && shelf.0.iter().all(|slot| slot.entry.revision != revision)
+        };
+        match op {
+            Op::Get { .. } | Op::List { .. } => true,
+            Op::Renew { revision, .. } | Op::DeleteIf { revision, .. } => is_gone(*revision),
+            Op::PutIf { expect: Expect::Revision(revision), .. } => is_gone(*revision),
+            Op::PutIf { expect: Expect::Absent, .. } => false,
+        }
+    }
+
+    fn sweep(shelf: &mut Shelf<K, R>, dead: StoreTime) {
+        shelf.0.retain(|slot| slot.mark.expires > dead);
+    }
+
+    fn relocate_op(op: &mut Op<K, R>, names: &mut Names) {
+        match op {
+            Op::Get { key } | Op::List { after: key, .. } => key.relocate(names),
+            Op::PutIf { key, expect, record, .. } => {
+                key.relocate(names);
+                record.relocate(names);
+                if let Expect::Revision(revision) = expect {
+                    names.revision(revision);
+                }
+            }
+            Op::Renew { key, revision, .. } | Op::DeleteIf { key, revision } => {
+                key.relocate(names);
+                names.revision(revision);
+            }
+        }
+    }
+
+    fn relocate_answer(answer: &mut Answer<K, R>, names: &mut Names) {
+        match answer {
+            Answer::Applied(revision) => names.revision(revision),
+            Answer::Refused(entry) | Answer::Found(entry) => {
+                entry.iter_mut().for_each(|entry| relocate_entry(entry, names));
+            }
+            Answer::Listed(page) => page.iter_mut().for_each(|(key, entry)| {
+                key.relocate(names);
+                relocate_entry(entry, names);
+            }),
+            Answer::Unknown => {}
+        }
+    }
+
+    fn relocate_shelf(shelf: &mut Shelf<K, R>, names: &mut Names) {
+        for slot in &mut shelf.0 {
+            slot.key.relocate(names);
+            relocate_entry(&mut slot.entry, names);
+            slot.mark.relocate(names);
+        }
+    }
+}
+
+fn relocate_entry<R: Named>(entry: &mut Entry<R>, names: &mut Names) {
+    names.revision(&mut entry.revision);
+    entry.record.relocate(names);
 }
 
 /// One store with its clock, its namespaces and its lies.

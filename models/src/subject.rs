@@ -3,7 +3,7 @@
 use std::fmt;
 
 use fencepost::machine::Machine;
-use fencepost::mutex::{Event, Mutex, Patience, Request};
+use fencepost::mutex::{Event, Fairness, Mutex, Patience, Request};
 use fencepost::store::FencingToken;
 use fencepost::time::{Instant, Ppm, Span};
 use serde::{Deserialize, Serialize};
@@ -111,6 +111,30 @@ pub trait Subject: Machine<Config: Serialize + for<'de> Deserialize<'de>, Store:
     fn margin(_: &Self::Config) -> Span {
         Span::ZERO
     }
+
+    /// Whether its machine reads the wall clock. A checker forgets the errors of wall clocks that nobody reads.
+    const READS_WALL: bool = true;
+
+    /// Whether its machine remembers the store's clock. A checker forgets times that nobody asks for.
+    fn reads_store_time(_: &Self::Config) -> bool {
+        true
+    }
+
+    /// The longest length that its machine adds to an instant, or takes away, before it compares it with now. A
+    /// checker does not tell older instants apart.
+    fn horizon(config: &Self::Config) -> Span {
+        Self::ttl(config)
+    }
+
+    /// The period of its machine's tickers, of which the phase counts however old they are; zero, if it has none.
+    fn phase(_: &Self::Config) -> Span {
+        Span::ZERO
+    }
+
+    /// Whether it treats all instances alike, so that nothing depends on the order of identities.
+    fn is_symmetric(_: &Self::Config) -> bool {
+        false
+    }
 }
 
 impl Subject for Mutex {
@@ -150,5 +174,17 @@ impl Subject for Mutex {
 
     fn margin(config: &Self::Config) -> Span {
         config.config().lease.delay_bound.into()
+    }
+
+    const READS_WALL: bool = false;
+
+    /// Only a place in a queue is named by it.
+    fn reads_store_time(config: &Self::Config) -> bool {
+        config.config().fairness == Fairness::Fifo
+    }
+
+    /// The identities of those who asked at one moment decide their order in a queue.
+    fn is_symmetric(config: &Self::Config) -> bool {
+        config.config().fairness == Fairness::Unordered
     }
 }

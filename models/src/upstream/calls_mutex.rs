@@ -181,10 +181,10 @@ impl Machine for CallsMutex {
     fn relocate(&mut self, map: &mut impl Relocate) {
         match &mut self.0 {
             Phase::Waiting { context, pause: _, until } => {
-                map.instant(context);
-                map.instant(until);
+                map.deadline(context);
+                map.deadline(until);
             }
-            Phase::Trying { context, pause: _ } => map.instant(context),
+            Phase::Trying { context, pause: _ } => map.deadline(context),
             Phase::Holding(refresher) => refresher.relocate(map),
             Phase::AtRest | Phase::Joining | Phase::Deleting | Phase::Dead => {}
         }
@@ -332,6 +332,15 @@ impl Subject for CallsMutex {
     /// What is configured, and so promised; the key may live shorter (M7) or for ever (M6).
     fn ttl(config: &CallsConfig) -> Span {
         config.ttl()
+    }
+
+    fn phase(config: &CallsConfig) -> Span {
+        config.refresh()
+    }
+
+    /// It has no identities at all.
+    fn is_symmetric(_: &CallsConfig) -> bool {
+        true
     }
 }
 

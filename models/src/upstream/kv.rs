@@ -24,10 +24,11 @@ use std::marker::PhantomData;
 use fencepost::store::Protocol;
 use fencepost::time::{Span, StoreTime, Timestamp};
 
+use crate::normal::Names;
 use crate::store::{Mark, Serving, Simulated, Touch};
 
 /// The protocol of the store, for one key with values `V`.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Kv<V>(PhantomData<V>);
 
 /// A request to the store. `wall` is the caller's wall clock when it sent the request.
@@ -124,6 +125,8 @@ fn mark(serving: &Serving<'_>, expire_in_secs: u64) -> Mark {
 impl<V: Clone + Eq + Hash + Debug + 'static> Simulated for Kv<V> {
     type Shelf = Option<Row<V>>;
 
+    const COUNTS_AGE: bool = true;
+
     fn serve(op: &KvOp<V>, shelf: &mut Option<Row<V>>, serving: &mut Serving<'_>) -> KvAnswer<V> {
         serving.to_lock = true;
         match op {
@@ -174,6 +177,34 @@ impl<V: Clone + Eq + Hash + Debug + 'static> Simulated for Kv<V> {
 
     fn lock(shelf: &mut Option<Row<V>>) -> Option<&mut Mark> {
         shelf.as_mut().map(|row| &mut row.mark)
+    }
+
+    fn for_each_mark(shelf: &mut Option<Row<V>>, look: &mut dyn FnMut(&mut Mark)) {
+        shelf.iter_mut().for_each(|row| look(&mut row.mark));
+    }
+
+    /// No row is dead for all: a slow clock may still find it alive.
+    fn sweep(_: &mut Option<Row<V>>, _: StoreTime) {}
+
+    fn relocate_op(op: &mut KvOp<V>, names: &mut Names) {
+        match op {
+            KvOp::Insert { wall, .. } | KvOp::Update { wall, .. } | KvOp::Get { wall } => {
+                names.timestamp(wall)
+            }
+            KvOp::Delete => {}
+        }
+    }
+
+    fn relocate_answer(_: &mut KvAnswer<V>, _: &mut Names) {}
+
+    fn relocate_shelf(shelf: &mut Option<Row<V>>, names: &mut Names) {
+        let Some(row) = shelf else { return };
+        row.mark.relocate(names);
+        if row.expire_at_millis != 0 {
+            let mut at = Timestamp::from_nanos(row.expire_at_millis.saturating_mul(1_000_000));
+            names.timestamp(&mut at);
+            row.expire_at_millis = millis(at);
+        }
     }
 }
 

@@ -141,10 +141,10 @@ impl Machine for PluginApiMutex {
     fn relocate(&mut self, map: &mut impl Relocate) {
         match &mut self.0 {
             Phase::Waiting { context, last: _, until } => {
-                map.instant(context);
-                map.instant(until);
+                map.deadline(context);
+                map.deadline(until);
             }
-            Phase::Trying { context, last: _ } => map.instant(context),
+            Phase::Trying { context, last: _ } => map.deadline(context),
             Phase::Holding(refresher) => refresher.relocate(map),
             Phase::AtRest | Phase::Joining | Phase::Deleting | Phase::Dead => {}
         }
@@ -294,6 +294,15 @@ impl Subject for PluginApiMutex {
 
     fn ttl(config: &PluginApiConfig) -> Span {
         Span::from_secs(config.ttl_secs)
+    }
+
+    fn phase(config: &PluginApiConfig) -> Span {
+        config.refresh_interval
+    }
+
+    /// It has no identities at all.
+    fn is_symmetric(_: &PluginApiConfig) -> bool {
+        true
     }
 }
 

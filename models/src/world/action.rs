@@ -167,13 +167,13 @@ impl<M: Subject> World<M> {
             Action::Resume(id) => instance(id)?.state == State::Paused,
             Action::Crash(id) => instance(id)?.state != State::Down,
             Action::Restart(id) | Action::Rejoin(id) => instance(id)?.state == State::Down,
-            Action::SetRate(id, rate) => instance(id)?.state != State::Paused && rate.is_running(),
+            Action::SetRate(id, rate) => instance(id)?.state != State::Paused && rate.is_possible(),
             Action::Jump(id, _) => instance(id).map(|_| true)?,
             Action::CutToStore(id, cut) => instance(id)?.to_store_cut != cut,
             Action::CutFromStore(id, cut) => instance(id)?.from_store_cut != cut,
             Action::StorePause(id) => !store(id)?.paused,
             Action::StoreResume(id) => store(id)?.paused,
-            Action::StoreRate(id, rate) => store(id).map(|_| rate.is_running())?,
+            Action::StoreRate(id, rate) => store(id).map(|_| rate.is_possible())?,
             Action::FailOver(id) => store(id)?.replica.is_some(),
             Action::StoreRestart(id)
             | Action::Lag(id)
@@ -205,6 +205,11 @@ impl<M: Subject> World<M> {
             .map(|(due, action)| (due.max(self.now), action))
             .filter(|(due, _)| *due < at)
             .min_by_key(|(due, action)| (*due, order(action)))
+    }
+
+    /// When a message must have arrived, or be given up; `None`, if it may take as long as it likes.
+    pub fn due(&self, id: FlightId) -> Option<Time> {
+        self.arrival(id, self.flight(id)?).map(|(due, _)| due)
     }
 
     /// When a message must have arrived, and how it does.

@@ -75,15 +75,15 @@ pub struct Flight<M: Machine> {
     pub stalled: bool,
     /// Whether it is the second copy of a request.
     pub is_copy: bool,
-    pub(super) sent_mono: Instant,
+    pub(crate) sent_mono: Instant,
     /// The trouble its instance was in when it was sent.
-    pub(super) trouble: u32,
-    pub(super) awaited: bool,
+    pub(crate) trouble: u32,
+    pub(crate) awaited: bool,
     /// The store refused it for an entry of the same acquisition.
-    pub(super) refused_by_itself: bool,
+    pub(crate) refused_by_itself: bool,
     /// It prolonged the entry of its own acquisition.
-    pub(super) prolonged: bool,
-    pub(super) faults: FaultSet,
+    pub(crate) prolonged: bool,
+    pub(crate) faults: FaultSet,
 }
 
 impl<M: Machine> Flight<M> {
@@ -135,7 +135,7 @@ impl<M: Machine> Flight<M> {
 
 /// All messages under way, each in a place that is free again when it has landed.
 #[derive(Clone, Debug)]
-pub(super) struct Flights<M: Machine> {
+pub(crate) struct Flights<M: Machine> {
     places: Vec<Flight<M>>,
     free: Vec<FlightId>,
     fresh: Vec<FlightId>,
@@ -174,6 +174,19 @@ impl<M: Machine> Flights<M> {
     pub(super) fn iter(&self) -> impl Iterator<Item = (FlightId, &Flight<M>)> {
         let with_id = self.places.iter().enumerate().map(|(index, flight)| (FlightId(index as u32), flight));
         with_id.filter(|(_, flight)| !matches!(flight.leg, Leg::Landed))
+    }
+
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (FlightId, &mut Flight<M>)> {
+        let with_id = self.places.iter_mut().enumerate();
+        let with_id = with_id.map(|(index, flight)| (FlightId(index as u32), flight));
+        with_id.filter(|(_, flight)| !matches!(flight.leg, Leg::Landed))
+    }
+
+    /// Gives up the places of those that have landed and of others that need not be kept. The rest get new names.
+    pub(crate) fn compact(&mut self, keeps: impl Fn(&Flight<M>) -> bool) {
+        self.places.retain(|flight| !matches!(flight.leg, Leg::Landed) && keeps(flight));
+        self.free.clear();
+        self.fresh.clear();
     }
 
     /// Sends a message.

@@ -79,20 +79,18 @@ pub struct Instance<M: Machine> {
     pub caller: Caller,
     /// Which lock it uses.
     pub resource: u32,
-    pub(super) incarnation: u32,
+    pub(crate) incarnation: u32,
     /// The name of this incarnation.
-    pub(super) identity: Identity,
+    pub(crate) identity: Identity,
     /// When it last began to run.
-    pub(super) resumed: Time,
-    pub(super) awaited: Vec<(M::Call, FlightId)>,
-    pub(super) to_store_cut: bool,
-    pub(super) from_store_cut: bool,
+    pub(crate) resumed: Time,
+    pub(crate) awaited: Vec<(M::Call, FlightId)>,
+    pub(crate) to_store_cut: bool,
+    pub(crate) from_store_cut: bool,
     /// Whether the monitors count it among the believers.
     pub(crate) believes: bool,
     /// When its lease ends at the latest, on its own clock.
     pub(crate) lease_end: Instant,
-    /// When its entry was written or renewed last.
-    pub(crate) touched: Time,
     pub(crate) fate: Fate,
     /// Its entry was stored for a shorter time than was promised.
     pub(crate) cut_short: bool,
@@ -103,7 +101,7 @@ pub struct Instance<M: Machine> {
     /// How much of that there was when it was last refused by its own entry.
     pub(crate) trouble_at_notice: u32,
     /// What it has not met yet.
-    pub(super) pending: FaultSet,
+    pub(crate) pending: FaultSet,
 }
 
 impl<M: Machine> Instance<M> {
@@ -123,7 +121,6 @@ impl<M: Machine> Instance<M> {
             from_store_cut: false,
             believes: false,
             lease_end: Instant::MAX,
-            touched: Time::ZERO,
             fate: Fate::default(),
             cut_short: false,
             setbacks: FaultSet::NONE,

@@ -24,7 +24,7 @@ use crate::subject::{InstanceId, Subject, Told};
 
 use action::code;
 pub use action::{Action, Refusal, Service};
-use flight::Flights;
+pub(crate) use flight::Flights;
 pub use flight::{Flight, FlightId, Leg, LegKind};
 pub use instance::{Caller, Instance, Stage, State};
 
@@ -73,7 +73,7 @@ pub struct World<M: Subject> {
     pub(crate) applied: u64,
     pub(crate) instances: Vec<Instance<M>>,
     pub(crate) stores: Vec<SimStore<M::Store>>,
-    flights: Flights<M>,
+    pub(crate) flights: Flights<M>,
     effects: Effects<M>,
     told: Vec<(InstanceId, Told)>,
     touched: Option<(Tag, Touch, bool)>,
@@ -223,8 +223,13 @@ impl<M: Subject> World<M> {
 
     /// Whether `id` believes that it holds, by its own clock.
     pub fn believes(&self, id: InstanceId) -> bool {
+        self.believes_at(id, self.now)
+    }
+
+    /// Whether `id`, as it is, would believe at that moment that it holds.
+    pub fn believes_at(&self, id: InstanceId, at: Time) -> bool {
         let instance = &self.instances[id.index()];
-        let mono = Instant::from_nanos(instance.clock.read(self.now));
+        let mono = Instant::from_nanos(instance.clock.read(at));
         instance.state != State::Down && instance.machine.belief().is_some_and(|until| mono < until)
     }
 
@@ -269,6 +274,12 @@ impl<M: Subject> World<M> {
             Action::GiveUp(id) => self.give_up(id, draw),
             _ => self.apply_rarely(action),
         }
+    }
+
+    /// Lets true time pass without an action, and judges what time alone can break.
+    pub fn pass_to(&mut self, at: Time) {
+        self.now = at;
+        self.judge_losses();
     }
 
     /// Everything that is not the daily business of a run.
@@ -391,6 +402,12 @@ impl<M: Subject> World<M> {
 }
 
 /// The identity that is due to an incarnation: no other one has it.
-fn identity(index: u32, incarnation: u32) -> Identity {
+pub(crate) fn identity(index: u32, incarnation: u32) -> Identity {
     Identity((u64::from(index) + 1) << 32 | u64::from(incarnation))
+}
+
+/// Whose identity that is, and of which of its incarnations; `None`, if nobody's.
+pub(crate) fn parts(identity: Identity) -> Option<(InstanceId, u32)> {
+    let index = u32::try_from(identity.0 >> 32).ok()?.checked_sub(1)?;
+    Some((InstanceId(index), identity.0 as u32))
 }

@@ -134,17 +134,12 @@ impl<M: Subject> World<M> {
     fn note_touch(&mut self, id: FlightId, how: Service) {
         let Some((by, touch, to_lock)) = self.touched else { return };
         let flight = &mut self.flights[id];
-        let owner = &mut self.instances[by.instance.index()];
         match touch {
             Touch::Refused(mark) => {
                 flight.refused_by_itself = to_lock && mark.by == by && how == Service::Done;
             }
-            Touch::Wrote(_) if to_lock => owner.touched = self.now,
-            Touch::Renewed(mark) if to_lock && mark.by == by => {
-                flight.prolonged = true;
-                owner.touched = self.now;
-            }
-            Touch::None | Touch::Wrote(_) | Touch::Renewed(_) | Touch::Deleted(_) => {}
+            Touch::Renewed(mark) => flight.prolonged = to_lock && mark.by == by,
+            Touch::None | Touch::Wrote(_) | Touch::Deleted(_) => {}
         }
         self.judge_touch(id, touch, to_lock);
     }
