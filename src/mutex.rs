@@ -705,11 +705,14 @@ impl Mutex {
         let own = self.owner(terms);
         match answer {
             Answer::Applied(revision) => Claimed::Won(*revision),
-            Answer::Refused(Some(Entry { record, revision })) if *record == own => Claimed::Won(*revision),
-            Answer::Refused(Some(Entry { record, revision }))
-                if record.identity == own.identity && terms.lease.has(Protection::Reconciliation) =>
-            {
-                Claimed::Leftover(*revision)
+            Answer::Refused(Some(Entry { record, revision })) if record.identity == own.identity => {
+                if *record == own {
+                    Claimed::Won(*revision)
+                } else if terms.lease.has(Protection::Reconciliation) {
+                    Claimed::Leftover(*revision)
+                } else {
+                    Claimed::Contended
+                }
             }
             Answer::Refused(_) => Claimed::Contended,
             Answer::Unknown | Answer::Found(_) | Answer::Listed(_) => Claimed::Unknown,
