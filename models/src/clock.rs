@@ -61,13 +61,17 @@ impl Clock {
     }
 
     /// What it shows at `now`, in nanoseconds since its own origin.
+    // Most clocks are true: what others cost stands apart.
     #[inline]
     pub fn read(&self, now: Time) -> u64 {
         let elapsed = now.since(self.since).as_nanos();
-        if self.rate == Rate::TRUE {
-            return self.reading + elapsed;
-        }
-        self.reading + (u128::from(elapsed) * u128::from(self.rate.speed()) / 1_000_000) as u64
+        self.reading + if self.rate == Rate::TRUE { elapsed } else { self.advance(elapsed) }
+    }
+
+    /// By how many nanoseconds it advances while so many of true time elapse.
+    #[cold]
+    fn advance(&self, elapsed: u64) -> u64 {
+        (u128::from(elapsed) * u128::from(self.rate.speed()) / 1_000_000) as u64
     }
 
     /// What an instance with this clock knows at `now`.
@@ -81,18 +85,18 @@ impl Clock {
     /// The first moment in true time at which it shows `reading` or more.
     #[inline]
     pub fn when(&self, reading: u64) -> Time {
-        let ahead = reading.saturating_sub(self.reading);
-        if self.rate == Rate::TRUE {
-            return self.since + Span::from_nanos(ahead);
+        let ahead = Span::from_nanos(reading.saturating_sub(self.reading));
+        self.since + if self.rate == Rate::TRUE { ahead } else { self.elapsing(ahead) }
+    }
+
+    /// How much true time elapses while it advances by so much.
+    #[cold]
+    fn elapsing(&self, ahead: Span) -> Span {
+        if self.rate == Rate::STOPPED {
+            return if ahead == Span::ZERO { Span::ZERO } else { Span::MAX };
         }
-        match self.rate {
-            Rate::STOPPED if ahead > 0 => Time::MAX,
-            Rate::STOPPED => self.since,
-            rate => {
-                let elapsed = (u128::from(ahead) * 1_000_000).div_ceil(u128::from(rate.speed()));
-                self.since + Span::from_nanos(u64::try_from(elapsed).unwrap_or(u64::MAX))
-            }
-        }
+        let elapsed = (u128::from(ahead.as_nanos()) * 1_000_000).div_ceil(u128::from(self.rate.speed()));
+        Span::from_nanos(u64::try_from(elapsed).unwrap_or(u64::MAX))
     }
 
     /// Lets it run at `rate` from `now` on.
