@@ -96,7 +96,11 @@ pub struct Serving<'a> {
 impl Serving<'_> {
     /// Whether an entry that expires then is alive.
     pub fn is_live(&mut self, expires: StoreTime) -> bool {
-        let (truly, live) = (expires > self.now, self.grain.is_live(expires, self.now));
+        let truly = expires > self.now;
+        if self.grain == Grain::default() {
+            return truly;
+        }
+        let live = self.grain.is_live(expires, self.now);
         self.grain_seen |= truly != live;
         live
     }
@@ -104,9 +108,8 @@ impl Serving<'_> {
     /// Whether the monitors have to look at what was done. Mostly, another one's entry is in the way, and wanted.
     pub(crate) fn is_notable(&self) -> bool {
         match &self.touch {
-            Touch::None => false,
             Touch::Refused(mark) => mark.by == self.by || mark.abandoned != Time::MAX,
-            Touch::Wrote(_) | Touch::Renewed(_) | Touch::Deleted(_) => true,
+            touch => *touch != Touch::None,
         }
     }
 
