@@ -66,67 +66,68 @@ impl<M: Subject> World<M> {
         }
         let store = &mut self.stores[flight.store.0 as usize];
         self.ledger.observe(std::mem::take(&mut store.pending));
+        flight.since = self.now;
+        if how == Service::ErrorBefore {
+            // The error is the answer.
+            return self.note_service(id, how, false);
+        }
         let at = store.now(self.now);
         let Leg::Request(op) = &flight.leg else { return };
-        let mut is_notable = false;
-        if how == Service::ErrorBefore {
-            flight.leg = Leg::Reply(M::Store::unknown(), StoreTime::ZERO);
-        } else {
-            let replica = if how == Service::Stale { store.replica.as_mut() } else { None };
-            let shelves = replica.unwrap_or(&mut store.shelves);
-            let mut serving = Serving {
-                now: at,
-                truth: self.now,
-                age: self.now.since(flight.sent),
-                by: flight.tag,
-                wanted: sender.wants(flight.tag.acquisition),
-                grain: store.grain,
-                counter: &mut store.counter,
-                touch: Touch::None,
-                to_lock: false,
-                grain_seen: false,
-            };
-            let answer = M::Store::serve(op, &mut shelves[sender.resource as usize], &mut serving);
-            answer.hash(&mut self.digest);
-            is_notable = serving.is_notable();
-            self.touched = Some((flight.tag, serving.touch, serving.to_lock));
-            if serving.grain_seen {
-                self.ledger.observe(FaultSet::of(&[store.grain.fault()]));
-            }
-            flight.leg = match how {
-                Service::ErrorAfter => Leg::Reply(M::Store::unknown(), StoreTime::ZERO),
-                Service::Done | Service::ErrorBefore | Service::Stale => Leg::Reply(answer, at),
-            };
+        let replica = if how == Service::Stale { store.replica.as_mut() } else { None };
+        let shelves = replica.unwrap_or(&mut store.shelves);
+        let mut serving = Serving {
+            now: at,
+            truth: self.now,
+            age: self.now.since(flight.sent),
+            by: flight.tag,
+            wanted: sender.wants(flight.tag.acquisition),
+            grain: store.grain,
+            counter: &mut store.counter,
+            touch: Touch::None,
+            to_lock: false,
+            grain_seen: false,
+        };
+        let answer = M::Store::serve(op, &mut shelves[sender.resource as usize], &mut serving);
+        answer.hash(&mut self.digest);
+        let is_notable = serving.is_notable();
+        self.touched = Some((flight.tag, serving.touch, serving.to_lock));
+        if serving.grain_seen {
+            self.ledger.observe(FaultSet::of(&[store.grain.fault()]));
         }
-        flight.since = self.now;
-        let (is_awaited, is_copy) = (flight.awaited, flight.is_copy);
-        if how != Service::Done || is_copy {
-            self.note_service(id, how);
-        }
-        if !is_awaited {
-            self.flights.land(id);
-        }
-        if is_notable {
-            self.note_touch(id, how);
+        flight.leg = Leg::Reply(answer, at);
+        if how != Service::Done || is_notable || flight.is_copy || !flight.awaited {
+            self.note_service(id, how, is_notable);
         }
     }
 
-    /// What was wrong about the service of a request.
-    #[cold]
-    fn note_service(&mut self, id: FlightId, how: Service) {
+    /// What is out of the ordinary about the service of a request: what was wrong with it, that nobody waits for
+    /// it, or that the monitors have to look at it.
+    #[inline(never)]
+    fn note_service(&mut self, id: FlightId, how: Service, is_notable: bool) {
         let flight = &mut self.flights[id];
         if flight.is_copy {
             self.ledger.observe(FaultSet::of(&[Fault::Duplicate]));
         }
         let fault = match how {
-            Service::Done => return,
-            Service::ErrorBefore => Fault::ErrorBefore,
-            Service::ErrorAfter => Fault::ErrorAfter,
-            Service::Stale => Fault::StaleRead,
+            Service::Done => None,
+            Service::ErrorBefore => Some(Fault::ErrorBefore),
+            Service::ErrorAfter => Some(Fault::ErrorAfter),
+            Service::Stale => Some(Fault::StaleRead),
         };
-        flight.faults.add(fault);
-        self.ledger.fire(fault);
-        self.instances[flight.instance.index()].hit(fault);
+        if matches!(how, Service::ErrorBefore | Service::ErrorAfter) {
+            flight.leg = Leg::Reply(M::Store::unknown(), StoreTime::ZERO);
+        }
+        if let Some(fault) = fault {
+            flight.faults.add(fault);
+            self.ledger.fire(fault);
+            self.instances[flight.instance.index()].hit(fault);
+        }
+        if !flight.awaited {
+            self.flights.land(id);
+        }
+        if is_notable {
+            self.note_touch(id, how);
+        }
     }
 
     /// Keeps what the monitors need to know about an entry's owner, and lets them judge.
