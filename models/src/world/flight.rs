@@ -205,11 +205,17 @@ impl<M: Machine> Flights<M> {
     }
 
     /// A message has come to its end.
-    #[inline]
+    #[inline(always)]
     pub(super) fn land(&mut self, id: FlightId) -> Leg<M> {
         let leg = std::mem::replace(&mut self[id].leg, Leg::Landed);
-        self.free.push(id);
+        self.release(id);
         leg
+    }
+
+    /// The place of a message that has landed is free again.
+    #[inline]
+    pub(super) fn release(&mut self, id: FlightId) {
+        self.free.push(id);
     }
 
     /// Nobody waits for the answer any more. Gives what had happened to it.

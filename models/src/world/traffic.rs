@@ -146,6 +146,8 @@ impl<M: Subject> World<M> {
     }
 
     /// A reply, a hint or a write has arrived.
+    // Inlined with what it calls, into a scheduler that has just looked at the message.
+    #[inline(always)]
     pub(super) fn deliver(&mut self, id: FlightId, draw: Draw) {
         let flight = &self.flights[id];
         if matches!(flight.leg, Leg::Reply(..)) {
@@ -165,7 +167,7 @@ impl<M: Subject> World<M> {
     }
 
     /// A reply that is still awaited has arrived.
-    #[inline]
+    #[inline(always)]
     fn reply(&mut self, id: FlightId, draw: Draw) {
         let flight = &mut self.flights[id];
         let (receiver, call, faults) = (flight.instance, flight.call, flight.faults);
@@ -174,7 +176,11 @@ impl<M: Subject> World<M> {
         if instance.from_store_cut {
             return self.lose_to(id, Fault::CutFromStore);
         }
-        let (Leg::Reply(answer, at), Some(call)) = (self.flights.land(id), call) else { return };
+        let Some(call) = call else { return };
+        // The answer moves once, from the message to the machine's input.
+        let Leg::Reply(answer, at) = std::mem::replace(&mut flight.leg, Leg::Landed) else { return };
+        let input = Input::Reply { call, answer, at };
+        self.flights.release(id);
         self.ledger.observe(faults);
         if let Some(at) = instance.awaited.iter().position(|(_, other)| *other == id) {
             instance.awaited.swap_remove(at);
@@ -183,7 +189,7 @@ impl<M: Subject> World<M> {
             self.note_notice(id);
         }
         let made_good = if prolonged { self.prolong(id) } else { None };
-        self.step(receiver, Input::Reply { call, answer, at }, draw);
+        self.step(receiver, input, draw);
         if let Some(trouble) = made_good {
             self.instances[receiver.index()].recover(trouble);
         }
