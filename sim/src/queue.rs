@@ -61,8 +61,12 @@ impl Queue {
         let low = (self.pushed << (SLOT_BITS + KIND_BITS)) | (kind << SLOT_BITS) | u64::from(slot);
         let key = u128::from(at.as_nanos()) << 64 | u128::from(low);
         let later = if key < self.first { std::mem::replace(&mut self.first, key) } else { key };
-        if later != NOTHING {
-            self.sift_up(later);
+        if time(later) != Time::MAX {
+            self.heap.push(later);
+            // A small run seldom has a third entry: nothing to sift.
+            if self.heap.len() > 1 {
+                self.sift_up(later);
+            }
         }
         self.pushed as Ticket
     }
@@ -70,16 +74,20 @@ impl Queue {
     /// When the first entry is due.
     #[inline]
     pub(crate) fn first(&self) -> Time {
-        Time::from_nanos((self.first >> 64) as u64)
+        time(self.first)
     }
 
     #[inline]
     pub(crate) fn pop(&mut self) -> Option<(Due, Ticket)> {
-        let first = self.first;
-        if first == NOTHING {
+        if self.first() == Time::MAX {
             return None;
         }
-        self.first = if self.heap.is_empty() { NOTHING } else { self.sift_down() };
+        let first = self.first;
+        self.first = match self.heap.pop() {
+            None => NOTHING,
+            Some(last) if self.heap.is_empty() => last,
+            Some(last) => self.sift_down(last),
+        };
         let low = first as u64;
         let slot = (low & ((1 << SLOT_BITS) - 1)) as u32;
         let due = match (low >> SLOT_BITS) & ((1 << KIND_BITS) - 1) {
@@ -91,10 +99,10 @@ impl Queue {
         Some((due, (low >> (SLOT_BITS + KIND_BITS)) as Ticket))
     }
 
+    /// Moves `key`, the last entry, up to its place.
     #[inline(never)]
     fn sift_up(&mut self, key: u128) {
-        let mut hole = self.heap.len();
-        self.heap.push(key);
+        let mut hole = self.heap.len() - 1;
         while hole > 0 {
             let parent = (hole - 1) / 4;
             if self.heap[parent] <= key {
@@ -106,10 +114,9 @@ impl Queue {
         self.heap[hole] = key;
     }
 
+    /// Takes the root out, and moves `key` from there down to its place.
     #[inline(never)]
-    /// Takes the root out, and moves the last entry from there down to its place.
-    fn sift_down(&mut self) -> u128 {
-        let key = self.heap.pop().unwrap_or(NOTHING);
+    fn sift_down(&mut self, key: u128) -> u128 {
         let heap = &mut self.heap[..];
         let Some(&root) = heap.first() else { return key };
         let mut hole = 0;
@@ -128,6 +135,12 @@ impl Queue {
         heap[hole] = key;
         root
     }
+}
+
+/// When an entry is due.
+#[inline]
+fn time(key: u128) -> Time {
+    Time::from_nanos((key >> 64) as u64)
 }
 
 /// The index of the smallest of the first four.
