@@ -150,7 +150,6 @@ pub(crate) struct Scenario<C> {
     pub(crate) odds: [Odds; Fault::ALL.len()],
     /// The mean time between two faults of a family.
     pub(crate) gaps: [Span; Fault::ALL.len()],
-    pub(crate) delay_min: Span,
     pub(crate) drift: Ppm,
     pub(crate) margin: Span,
     pub(crate) ttl: Span,
@@ -204,7 +203,6 @@ impl<C: Clone> Scenario<C> {
             faults,
             odds,
             gaps,
-            delay_min: Span::from_millis(1),
             drift,
             margin,
             ttl,
@@ -234,7 +232,6 @@ impl<C: Clone> Scenario<C> {
             faults: FaultSet::NONE,
             odds: [0; Fault::ALL.len()],
             gaps: [Span::MAX; Fault::ALL.len()],
-            delay_min: Span::from_millis(1),
             drift: Ppm::ZERO,
             margin: Span::ZERO,
             ttl,
@@ -279,6 +276,9 @@ fn bounds(instances: u32, ttl: Span, hold_max: Span, delay: Span, slack: Span) -
 pub(crate) fn pick<T: Clone>(rng: &mut impl Rng, choices: &[T]) -> T {
     choices[rng.random_range(0..choices.len())].clone()
 }
+
+/// How long a message takes at least.
+pub(crate) const DELAY_MIN: Span = Span::from_millis(1);
 
 /// A length from nothing up to `most`.
 #[inline]

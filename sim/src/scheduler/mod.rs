@@ -22,7 +22,7 @@ use parts::{Fate, RUNG, Seat, Streams};
 pub use reference::Reference;
 
 use crate::queue::{Due, Queue};
-use crate::scenario::{Scenario, up_to};
+use crate::scenario::{DELAY_MIN, Scenario, up_to};
 use crate::timers::Timers;
 
 /// A seeded scheduler over one world. Reuse it for many seeds: it keeps its memory.
@@ -273,18 +273,29 @@ impl<M: Subject> Simulator<M> {
     #[inline(always)]
     fn dispatch(&mut self, id: FlightId) {
         let bounds = &self.scenario.setup.bounds;
-        let spread = bounds.delay.minus(self.scenario.delay_min);
-        let delay = self.scenario.delay_min + up_to(&mut self.streams.delays, spread);
-        if self.fates.len() <= id.0 as usize {
-            self.fates.resize(id.0 as usize + 1, Fate::NONE);
-        }
+        let spread = bounds.delay.minus(DELAY_MIN);
+        let delay = DELAY_MIN + up_to(&mut self.streams.delays, spread);
         let delay = if self.is_stormy { self.dispatch_in_storm(id, delay) } else { delay };
         self.queue_arrival(id, self.world.now() + delay);
     }
 
     #[inline]
     fn queue_arrival(&mut self, id: FlightId, at: Time) {
-        self.fates[id.0 as usize].ticket = self.queue.push(at, Due::Arrival(id.0));
+        let ticket = self.queue.push(at, Due::Arrival(id.0));
+        match self.fates.get_mut(id.0 as usize) {
+            Some(fate) => fate.ticket = ticket,
+            None => self.fate(id).ticket = ticket,
+        }
+    }
+
+    /// What was decided about a message; room for it is made when it is the first of its number.
+    #[inline(never)]
+    fn fate(&mut self, id: FlightId) -> &mut Fate {
+        let index = id.0 as usize;
+        if self.fates.len() <= index {
+            self.fates.resize(index + 1, Fate::NONE);
+        }
+        &mut self.fates[index]
     }
 
     #[inline]

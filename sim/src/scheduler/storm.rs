@@ -23,7 +23,7 @@ impl<M: Subject> Simulator<M> {
         let mut delay = usual;
         let lost = self.strikes(lost(kind));
         let service = self.service(id, kind);
-        self.fates[id.0 as usize] = Fate { lost, service, ..Fate::NONE };
+        *self.fate(id) = Fate { lost, service, ..Fate::NONE };
         if !is_copy && self.strikes(late(kind)) {
             delay = self.stall(id, kind, self.world.now()).unwrap_or(usual);
         }
