@@ -266,6 +266,11 @@ impl Jittered {
         Jittered { shortest: mean.minus(spread), width: spread * 2 }
     }
 
+    /// The longest such length.
+    pub fn longest(self) -> Span {
+        self.shortest + self.width
+    }
+
     /// The moment that lies one such length after `now`.
     pub fn after(self, now: Now) -> Instant {
         now.mono + self.shortest + self.width.drawn(now.draw)
@@ -304,6 +309,11 @@ impl LeaseTerms {
     /// How long a holder believes, from the moment its request was sent.
     pub fn belief(&self) -> Span {
         self.belief
+    }
+
+    /// How long after one renewal the next one starts.
+    pub fn refresh(&self) -> Jittered {
+        self.refresh
     }
 
     /// After how long an unanswered request is sent again.

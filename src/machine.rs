@@ -82,19 +82,19 @@ pub struct Identity(pub u64);
 /// flag.step(&ttl, Now::default(), Input::Request(()), &mut effects);
 /// assert_eq!(effects.drain().count(), 1);
 /// ```
-pub trait Machine: Clone + Eq + Hash + Debug + Sized + 'static {
+pub trait Machine: Clone + Eq + Hash + Debug + Send + Sync + Sized + 'static {
     /// What never changes while it runs. It is an argument of every step, so it is no part of a checked state.
-    type Config: Clone + Debug;
+    type Config: Clone + Debug + Send + Sync + 'static;
     /// The language of its store.
     type Store: Protocol;
     /// What a caller asks.
-    type Request: Clone + Eq + Hash + Debug;
+    type Request: Clone + Eq + Hash + Debug + Send + Sync;
     /// What a caller is told.
-    type Event: Clone + Eq + Hash + Debug;
+    type Event: Clone + Eq + Hash + Debug + Send + Sync;
     /// What it tells its peers: a hint that shortens a wait and that nothing depends on.
-    type Message: Clone + Eq + Hash + Debug;
+    type Message: Clone + Eq + Hash + Debug + Send + Sync;
     /// Names its outstanding requests to the store.
-    type Call: Copy + Eq + Hash + Debug;
+    type Call: Copy + Eq + Hash + Debug + Send + Sync;
 
     /// A machine at rest.
     fn new(config: &Self::Config, identity: Identity) -> Self;

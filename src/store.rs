@@ -61,9 +61,9 @@ pub struct StoreId(pub u8);
 /// wall clock, session locks) as protocols of their own, so that no real engine can be asked for them.
 pub trait Protocol: 'static {
     /// A request to the store.
-    type Op: Clone + Eq + Hash + Debug;
+    type Op: Clone + Eq + Hash + Debug + Send + Sync;
     /// The store's answer.
-    type Answer: Clone + Eq + Hash + Debug;
+    type Answer: Clone + Eq + Hash + Debug + Send + Sync;
 
     /// The answer of a call that nobody can say anything about.
     fn unknown() -> Self::Answer;
@@ -75,8 +75,8 @@ pub struct Contract<K, R>(PhantomData<(K, R)>);
 
 impl<K, R> Protocol for Contract<K, R>
 where
-    K: Clone + Ord + Hash + Debug + 'static,
-    R: Clone + Eq + Hash + Debug + 'static,
+    K: Clone + Ord + Hash + Debug + Send + Sync + 'static,
+    R: Clone + Eq + Hash + Debug + Send + Sync + 'static,
 {
     type Op = Op<K, R>;
     type Answer = Answer<K, R>;

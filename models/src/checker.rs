@@ -225,6 +225,11 @@ impl<M: Subject> Node<M> {
     pub fn print(&self) -> u64 {
         self.print
     }
+
+    /// The memory it takes, in bytes, as far as the number of its parts tells.
+    pub fn bytes(&self) -> usize {
+        size_of::<Node<M>>() + self.world.bytes()
+    }
 }
 
 /// A world that was never normalised, on its way along a path.
@@ -251,11 +256,16 @@ impl<M: Subject> Model<M> {
         &self.scope
     }
 
+    /// Whether instances that can be exchanged are.
+    pub fn sorts(&self) -> bool {
+        self.scope.symmetry && M::is_symmetric(&self.scope.setup.config) && self.scope.setup.resources == 1
+    }
+
     /// What brings its worlds to normal form; one for each thread.
     pub fn normaliser(&self) -> Normaliser {
-        let Scope { setup, tick, budget, judged, keeps_facts, symmetry } = &self.scope;
+        let Scope { setup, tick, budget, judged, keeps_facts, .. } = &self.scope;
         let late = if budget.left(Spend::Grain) > 0 { *tick } else { Span::ZERO };
-        Normaliser::new::<M>(setup, *judged, late, *keeps_facts, *symmetry)
+        Normaliser::new::<M>(setup, *judged, late, *keeps_facts, self.sorts())
     }
 
     /// Where every path begins. The first tick is the first: a time of zero means never.
@@ -495,10 +505,7 @@ fn holds<M: Subject, const PROPERTY: usize>(_: &Model<M>, node: &Node<M>) -> boo
     !node.broken.has(Property::ALL[PROPERTY])
 }
 
-impl<M: Subject> stateright::Model for Model<M>
-where
-    M::Config: Send + Sync,
-{
+impl<M: Subject> stateright::Model for Model<M> {
     type State = Node<M>;
     type Action = Choice;
 

@@ -374,7 +374,7 @@ impl Normaliser {
         judged: PropertySet,
         late: Span,
         keeps_facts: bool,
-        sorts: bool,
+        is_symmetric: bool,
     ) -> Normaliser {
         let (bounds, ttl) = (setup.bounds, M::ttl(&setup.config));
         // Longer than any length that a monitor adds to a time.
@@ -386,7 +386,6 @@ impl Normaliser {
             slack: bounds.slack,
             ..Names::default()
         };
-        let is_symmetric = sorts && M::is_symmetric(&setup.config) && setup.resources == 1;
         let (order, colours) = (Vec::new(), Vec::new());
         Normaliser { names, bounds, late, judged, keeps_facts, is_symmetric, order, colours }
     }
@@ -422,9 +421,7 @@ impl Normaliser {
     /// Drops what nothing will ever ask for again.
     fn forget<M: Subject>(&self, world: &mut World<M>, now: Time) {
         let bounds = &self.bounds;
-        let keeps_trouble = [Property::Stability, Property::Order, Property::Reconciliation]
-            .into_iter()
-            .any(|property| self.judged.has(property));
+        let keeps_trouble = self.judged.has(Property::Stability) || self.judged.has(Property::Order);
         let over = |time: Time, span: Span| time + span + bounds.slack < now;
         for store in &mut world.stores {
             if over(store.resumed, bounds.delay) {
@@ -446,7 +443,13 @@ impl Normaliser {
             Leg::Request(_) | Leg::Reply(..) | Leg::Lost | Leg::Hint(_) | Leg::Write(_) | Leg::Landed => true,
         });
         let noticed = world.stores[0].shelves.iter_mut().find_map(|shelf| {
-            M::Store::lock(shelf).filter(|mark| mark.noticed != Time::MAX).map(|mark| mark.by)
+            let mark = M::Store::lock(shelf)?;
+            let owner = &world.instances[mark.by.instance.index()].caller;
+            // Only while it waits does it matter that it stands in its own way.
+            if owner.stage != Stage::Waiting || owner.acquisition != mark.by.acquisition {
+                mark.noticed = Time::MAX;
+            }
+            (mark.noticed != Time::MAX).then_some(mark.by.instance)
         });
         for (index, instance) in world.instances.iter_mut().enumerate() {
             let id = InstanceId(index as u32);
@@ -463,11 +466,15 @@ impl Normaliser {
             if stage != Stage::Waiting || !self.judged.has(Property::Order) {
                 instance.caller.asked = Time::ZERO;
             }
-            let notices = noticed.is_some_and(|by| by.instance == id);
-            if !keeps_trouble || (!notices && !matches!(stage, Stage::Waiting | Stage::Holding)) {
+            let notices = noticed == Some(id);
+            if !matches!(stage, Stage::Waiting | Stage::Holding) {
                 instance.trouble = 0;
             }
-            if !keeps_trouble || !notices {
+            if !keeps_trouble {
+                // What counts is whether there was any since.
+                let since = notices && instance.trouble != instance.trouble_at_notice;
+                (instance.trouble, instance.trouble_at_notice) = (u32::from(since), 0);
+            } else if !notices {
                 instance.trouble_at_notice = 0;
             }
             if !self.keeps_facts {
@@ -580,7 +587,7 @@ impl Normaliser {
     /// Sets every clock to noon, and what is not a name to what follows from it.
     fn settle<M: Subject>(&self, world: &mut World<M>, now: Time) {
         (world.now, world.applied) = (noon(), 0);
-        if world.void_until <= now {
+        if world.strict || world.void_until <= now {
             world.void_until = Time::ZERO;
         } else if world.void_until != Time::MAX {
             world.void_until = moved(world.void_until, now);

@@ -291,7 +291,7 @@ impl<M: Subject> World<M> {
 
     /// Whether believed exclusion can be asked for: not while clocks stand still or writes were lost.
     fn is_belief_judged(&self) -> bool {
-        self.now >= self.void_until
+        self.strict || self.now >= self.void_until
     }
 
     /// What an operation on the lock's entry says about theft, ownership, reconciliation and orphans.
@@ -361,8 +361,9 @@ impl<M: Subject> World<M> {
         }
         let by = mark.by.instance;
         let owner = &self.instances[by.index()];
+        let waits = owner.caller.stage == Stage::Waiting && owner.caller.acquisition == mark.by.acquisition;
         let undisturbed = owner.trouble == owner.trouble_at_notice && self.stores[0].resumed <= mark.noticed;
-        if mark.noticed != Time::MAX && sent > mark.noticed + grace && undisturbed {
+        if waits && mark.noticed != Time::MAX && sent > mark.noticed + grace && undisturbed {
             self.violated(Property::Reconciliation, by, None, Facts::default());
         }
     }
@@ -508,14 +509,14 @@ impl<M: Subject> World<M> {
         }
     }
 
-    /// Who holds, as far as its caller knows, though its lease has ended on its own clock?
+    /// Who holds, as far as its caller knows, though its lease has ended on its own clock, and is not about to wake?
     pub(crate) fn judge_losses(&mut self) {
         for index in 0..self.instances.len() {
-            let instance = &self.instances[index];
+            let (id, instance) = (InstanceId(index as u32), &self.instances[index]);
             let mono = Instant::from_nanos(instance.clock.read(self.now));
-            let overdue = mono > instance.lease_end + self.bounds.slack;
+            let overdue = mono > instance.lease_end + self.bounds.slack && self.wake_at(id) > self.now;
             if overdue && instance.caller.stage == Stage::Holding && instance.state == State::Up {
-                self.violated(Property::LossNoticed, InstanceId(index as u32), None, Facts::default());
+                self.violated(Property::LossNoticed, id, None, Facts::default());
             }
         }
     }

@@ -155,9 +155,9 @@ impl Grain {
 }
 
 /// A protocol that the simulated store can speak.
-pub trait Simulated: Protocol + Clone + Debug {
+pub trait Simulated: Protocol + Clone + Debug + Send + Sync {
     /// The entries of one namespace.
-    type Shelf: Clone + Eq + Hash + Debug + Default;
+    type Shelf: Clone + Eq + Hash + Debug + Default + Send + Sync;
 
     /// Whether what an operation does depends on when it was sent.
     const COUNTS_AGE: bool = false;
@@ -369,8 +369,8 @@ impl<K: Clone + Ord + LockKey, R: Clone> Shelf<K, R> {
 
 impl<K, R> Simulated for Contract<K, R>
 where
-    K: Clone + Ord + Hash + Debug + LockKey + Named + 'static,
-    R: Clone + Eq + Hash + Debug + Named + 'static,
+    K: Clone + Ord + Hash + Debug + LockKey + Named + Send + Sync + 'static,
+    R: Clone + Eq + Hash + Debug + Named + Send + Sync + 'static,
 {
     type Shelf = Shelf<K, R>;
 

@@ -112,6 +112,11 @@ pub trait Subject: Machine<Config: Serialize + for<'de> Deserialize<'de>, Store:
         Span::ZERO
     }
 
+    /// The time from a request to its reply from which on it no longer promises stability.
+    fn stable_round_trip(_: &Self::Config) -> Span {
+        Span::MAX
+    }
+
     /// Whether its machine reads the wall clock. A checker forgets the errors of wall clocks that nobody reads.
     const READS_WALL: bool = true;
 
@@ -174,6 +179,12 @@ impl Subject for Mutex {
 
     fn margin(config: &Self::Config) -> Span {
         config.config().lease.delay_bound.into()
+    }
+
+    /// A reply must come before its request is sent again, and that of the second request before belief ends.
+    fn stable_round_trip(config: &Self::Config) -> Span {
+        let lease = config.lease();
+        lease.timeout().min(lease.belief().minus(lease.refresh().longest()).minus(lease.timeout()))
     }
 
     const READS_WALL: bool = false;

@@ -1,5 +1,8 @@
 //! How an algorithm is registered, and what the laboratory can then do with it.
 
+use std::net::SocketAddr;
+
+use fencepost_models::checker::Model;
 use fencepost_models::fault::FaultSet;
 use fencepost_models::property::{Property, PropertySet, Violation};
 use fencepost_models::subject::Subject;
@@ -7,6 +10,7 @@ use fencepost_models::trace::{self, Divergence, FORMAT, Header, Shows, Step, Tra
 use fencepost_models::world::{Setup, World};
 use rand_chacha::ChaCha8Rng;
 
+use crate::check::{self, Case, Check, CheckPlan, Checked, Counterexample, Progress, Ticks, Witness};
 use crate::scenario::{Scenario, Shape};
 use crate::scheduler::{Outcome, Simulator};
 use crate::shrink::{Shrunk, shrink};
@@ -61,12 +65,16 @@ impl Card {
 /// Draws the configuration of a seed.
 type Configure<C> = Box<dyn Fn(&mut Dice) -> C + Send + Sync>;
 
+/// Makes configurations from lengths in ticks.
+type Cases<C> = Box<dyn Fn(&Ticks) -> Result<Vec<Case<C>>, String> + Send + Sync>;
+
 /// An algorithm with all that the laboratory has to know of it.
 pub struct Registration<M: Subject> {
     card: Card,
     faults: FaultSet,
     always: FaultSet,
     configure: Configure<M::Config>,
+    exhaustive: Option<(CheckPlan, Cases<M::Config>)>,
 }
 
 impl<M: Subject> Registration<M> {
@@ -89,7 +97,19 @@ impl<M: Subject> Registration<M> {
             faults: FaultSet::storm(),
             always: FaultSet::NONE,
             configure: Box::new(configure),
+            exhaustive: None,
         }
+    }
+
+    /// It can be checked exhaustively: with this plan, unless another one is asked for, in the configurations that
+    /// `cases` makes of lengths in ticks.
+    pub fn exhaustive(
+        mut self,
+        plan: CheckPlan,
+        cases: impl Fn(&Ticks) -> Result<Vec<Case<M::Config>>, String> + Send + Sync + 'static,
+    ) -> Self {
+        self.exhaustive = Some((plan, Box::new(cases)));
+        self
     }
 
     /// It promises these properties and no others.
@@ -134,9 +154,46 @@ impl<M: Subject> Registration<M> {
     }
 
     /// The properties that are judged when a trace is applied.
-    fn judged(&self, shows: Option<&Shows>) -> PropertySet {
-        let shown = shows.map_or(PropertySet::default(), |shows| PropertySet::of(&[shows.property]));
-        self.card.promises.or(shown)
+    fn judged(&self, header: &Header) -> PropertySet {
+        let judged = header.judged.as_deref().map_or(self.card.promises, PropertySet::of);
+        let shown = header.shows.as_ref().map(|shows| PropertySet::of(&[shows.property]));
+        judged.or(shown.unwrap_or_default())
+    }
+
+    /// A trace of steps that were found elsewhere, applied once more, strictly: what is written down is what was seen.
+    fn retrace(&self, setup: &Setup<M::Config>, steps: Vec<Step>, header: Header) -> Option<Trace> {
+        let mut world = World::<M>::new(setup, self.judged(&header));
+        trace::replay(&mut world, &steps, |_, _, _| {}).ok()?;
+        let Trace { steps, ending, header: plain } = self.trace(&world, setup, steps, header.seed);
+        Some(Trace { header: Header { setup: plain.setup, ..header }, steps, ending })
+    }
+
+    fn model(&self, plan: &CheckPlan, case: &Case<M::Config>) -> Result<Model<M>, String> {
+        let tells_apart = self.card.defects.len() > 1;
+        check::scope::<M>(plan, case, self.card.promises, tells_apart).map(Model::new)
+    }
+
+    fn cases(&self, plan: &CheckPlan) -> Result<Vec<Case<M::Config>>, String> {
+        let (_, cases) = self.exhaustive.as_ref().ok_or_else(|| {
+            format!("{} says nothing of lengths in ticks: it can only be hunted", self.card.name)
+        })?;
+        cases(&plan.ticks())
+    }
+
+    fn counterexample(&self, model: &Model<M>, witness: Witness<M>) -> Result<Counterexample, String> {
+        let Witness { property, defect, walk } = witness;
+        let setup = &model.scope().setup;
+        let plain = self.trace(&walk.world, setup, Vec::new(), None).header;
+        let header = Header {
+            shows: Some(Shows { property, defect: defect.map(str::to_owned) }),
+            judged: Some(model.scope().judged.iter().collect()),
+            ..plain
+        };
+        let trace = self.retrace(setup, walk.steps, header).ok_or_else(|| {
+            format!("the path that breaks {property} cannot be applied again; please report this")
+        })?;
+        let story = self.replay(&trace).map_err(|error| error.to_string())?.story;
+        Ok(Counterexample { property, defect, trace, story })
     }
 
     fn trace(
@@ -152,6 +209,7 @@ impl<M: Subject> Registration<M> {
             revision: self.card.revision,
             seed,
             shows: None,
+            judged: None,
             setup: serde_json::to_value(setup).unwrap_or_default(),
         };
         Trace { header, steps, ending: ending(world) }
@@ -210,6 +268,23 @@ pub trait Algorithm: Send + Sync {
     /// it does not.
     fn replay(&self, trace: &Trace) -> Result<Replayed, TraceError>;
 
+    /// How it is checked exhaustively, unless something else is asked for; `None`, if it cannot be.
+    fn check_plan(&self) -> Option<&CheckPlan>;
+
+    /// Checks each of its configurations exhaustively. `watch` hears how far it is, and says whether to go on.
+    ///
+    /// # Errors
+    ///
+    /// One line that says what about the plan is wrong.
+    fn check(&self, plan: &CheckPlan, watch: &dyn Fn(Progress) -> bool) -> Result<Vec<Checked>, String>;
+
+    /// Serves stateright's explorer on an address of this machine, for ever.
+    ///
+    /// # Errors
+    ///
+    /// As [`Algorithm::check`].
+    fn explore(&self, plan: &CheckPlan, address: SocketAddr) -> Result<(), String>;
+
     /// Makes a trace as small as it gets while it still shows the same.
     ///
     /// # Errors
@@ -223,10 +298,7 @@ pub trait Algorithm: Send + Sync {
     ) -> Result<Option<Shrunk>, TraceError>;
 }
 
-impl<M: Subject> Algorithm for Registration<M>
-where
-    M::Config: Send + Sync,
-{
+impl<M: Subject> Algorithm for Registration<M> {
     fn card(&self) -> &Card {
         &self.card
     }
@@ -245,7 +317,7 @@ where
 
     fn replay(&self, trace: &Trace) -> Result<Replayed, TraceError> {
         let setup: Setup<M::Config> = trace.setup()?;
-        let mut world = World::<M>::new(&setup, self.judged(trace.header.shows.as_ref()));
+        let mut world = World::<M>::new(&setup, self.judged(&trace.header));
         let mut teller = Teller::new(&world);
         let divergence =
             trace::replay(&mut world, &trace.steps, |world, index, action| teller.hear(world, index, action))
@@ -262,6 +334,33 @@ where
         Ok(Replayed { story: teller.finish(&outcome.violations), outcome, divergence })
     }
 
+    fn check_plan(&self) -> Option<&CheckPlan> {
+        self.exhaustive.as_ref().map(|(plan, _)| plan)
+    }
+
+    fn check(&self, plan: &CheckPlan, watch: &dyn Fn(Progress) -> bool) -> Result<Vec<Checked>, String> {
+        let label = |violation: &Violation| self.card.label(violation);
+        let results = self.cases(plan)?.into_iter().map(|case| {
+            let model = self.model(plan, &case)?;
+            let (promises, defects) = (self.card.promises, self.card.defects.len());
+            let check = Check { plan, model: &model, promises, defects, label: &label };
+            let (checked, witnesses) = check.run(watch)?;
+            let counterexamples = witnesses.into_iter().map(|witness| self.counterexample(&model, witness));
+            Ok(Checked {
+                case: case.name,
+                counterexamples: counterexamples.collect::<Result<_, String>>()?,
+                ..checked
+            })
+        });
+        results.collect()
+    }
+
+    fn explore(&self, plan: &CheckPlan, address: SocketAddr) -> Result<(), String> {
+        let case = self.cases(plan)?.into_iter().next().ok_or("there is no configuration to explore")?;
+        stateright::Model::checker(self.model(plan, &case)?).serve(address);
+        Ok(())
+    }
+
     fn shrink(
         &self,
         trace: &Trace,
@@ -270,18 +369,13 @@ where
     ) -> Result<Option<Shrunk>, TraceError> {
         let setup: Setup<M::Config> = trace.setup()?;
         let target = |violation: &Violation| self.card.is_shown(shows, violation);
-        let Some((setup, steps, tries)) =
-            shrink::<M>(setup, trace.steps.clone(), self.judged(Some(shows)), target, tick)
+        let header = Header { shows: Some(shows.clone()), ..trace.header.clone() };
+        let judged = self.judged(&header);
+        let Some((setup, steps, tries)) = shrink::<M>(setup, trace.steps.clone(), judged, target, tick)
         else {
             return Ok(None);
         };
-        // Once more, strictly: what is written down is what was seen.
-        let mut world = World::<M>::new(&setup, self.judged(Some(shows)));
-        if trace::replay(&mut world, &steps, |_, _, _| {}).is_err() {
-            return Ok(None);
-        }
-        let mut smaller = self.trace(&world, &setup, steps, trace.header.seed);
-        smaller.header.shows = Some(shows.clone());
+        let Some(smaller) = self.retrace(&setup, steps, header) else { return Ok(None) };
         Ok(Some(Shrunk { from: trace.steps.len(), trace: smaller, tries }))
     }
 }

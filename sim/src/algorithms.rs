@@ -13,6 +13,7 @@ use fencepost_models::upstream::plugin_api_mutex::{PluginApiConfig, PluginApiMut
 
 use crate::algorithm::{Algorithm, Defect, Dice, Registration};
 use crate::cli::Lab;
+use crate::plans;
 use crate::scenario::pick;
 
 /// The laboratory of `fencelab`.
@@ -76,7 +77,8 @@ fn mutex(name: &str, fairness: Fairness) -> Registration<Mutex> {
         Fairness::Unordered => "the lease mutex",
         Fairness::Fifo => "the lease mutex, first come first served",
     };
-    let registration = Registration::new(name, about, move |dice| mutex_terms(dice, fairness));
+    let registration = Registration::new(name, about, move |dice| mutex_terms(dice, fairness))
+        .exhaustive(plans::mutex(fairness), move |ticks| plans::mutex_cases(ticks, fairness, None));
     match fairness {
         Fairness::Unordered => registration,
         Fairness::Fifo => registration.in_order(),
@@ -221,6 +223,9 @@ pub fn ablated(protection: Protection) -> Registration<Mutex> {
     let ablation = ABLATIONS.iter().find(|ablation| ablation.protection == protection);
     let ablation = ablation.unwrap_or(&ABLATIONS[0]);
     Registration::new(ablation.name, ablation.about, move |dice| ablated_terms(dice, protection))
+        .exhaustive(plans::ablation(protection), move |ticks| {
+            plans::mutex_cases(ticks, Fairness::Unordered, Some(protection))
+        })
         .suffers(needed_by(protection))
         .known_defects(&[ablation.defect])
 }
@@ -274,6 +279,7 @@ fn plugin_api_mutex() -> Registration<PluginApiMutex> {
         PluginApiConfig::default()
     })
     .promises(&CLUSTER_PROMISES)
+    .exhaustive(plans::plugin_api(), plans::plugin_api_cases)
     .meets(mattermost_faults())
     .known_defects(&[M1, M2, M3, M4, M10])
 }
@@ -286,6 +292,7 @@ fn calls_mutex() -> Registration<CallsMutex> {
         pick(dice, &CALLS_CONFIGS)
     })
     .promises(&promises)
+    .exhaustive(plans::calls(), |ticks| plans::calls_cases(ticks, &CALLS_CONFIGS))
     .meets(faults)
     .known_defects(&[M1, M2, M3, M4, M6, M7, M8, M9, M10])
 }

@@ -1,16 +1,20 @@
-//! A laboratory for coordination algorithms: register a machine, and hunt, replay and shrink its failures.
+//! A laboratory for coordination algorithms: register a machine; hunt, replay and shrink its
+//! failures; check it exhaustively.
 //!
 //! | item | is for |
 //! |---|---|
 //! | [`Registration`] | an algorithm: its machine, its configurations, what it promises, what is known to be wrong |
 //! | [`hunt()`] | running many seeds, also from a test: `hunt(&algorithm).seeds(1_000).run().expect_clean()` |
-//! | [`Lab`] | the whole command line (`list`, `hunt`, `replay`, `shrink`) over your algorithms |
+//! | [`Algorithm::check`] | every order of events and faults within bounds, for unbounded time |
+//! | [`Lab`] | the whole command line over your algorithms |
 //! | [`algorithms()`] | ours, and the originals |
 
 mod algorithm;
 mod algorithms;
+mod check;
 mod cli;
 mod hunt;
+mod plans;
 mod queue;
 pub mod report;
 mod scenario;
@@ -21,6 +25,9 @@ mod timers;
 
 pub use algorithm::{Algorithm, Card, Defect, Dice, Registration, Replayed, Runner};
 pub use algorithms::{ablated, algorithms, lab};
+pub use check::{
+    Budget, Case, CheckPlan, Checked, Counterexample, Progress, Row, Ruling, Spend, Stopped, Ticks,
+};
 pub use cli::Lab;
 pub use fencepost_models::fault::{Fault, FaultSet};
 pub use fencepost_models::property::{Property, PropertySet, Violation};

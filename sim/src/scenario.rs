@@ -198,6 +198,7 @@ impl<C: Clone> Scenario<C> {
                 stores: 1,
                 hints,
                 bounds,
+                strict: false,
             },
             workload: Workload { hold_max, think_max, varied: true },
             faults,
@@ -227,7 +228,7 @@ impl<C: Clone> Scenario<C> {
             Bounds { progress: Span::MAX, ..bounds(instances, ttl, workload.hold_max, delay, slack) };
         let end = Time::ZERO + length;
         Scenario {
-            setup: Setup { config, instances, resources, stores: 1, hints: false, bounds },
+            setup: Setup { config, instances, resources, stores: 1, hints: false, bounds, strict: false },
             workload,
             faults: FaultSet::NONE,
             odds: [0; Fault::ALL.len()],

@@ -37,6 +37,9 @@ pub struct Header {
     /// Which failure it shows, if it shows one: a property, and the label of a known defect.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shows: Option<Shows>,
+    /// Which properties are judged, if not those that the algorithm promises.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub judged: Option<Vec<Property>>,
     /// The [`Setup`] of the world.
     pub setup: serde_json::Value,
 }

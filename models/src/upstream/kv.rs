@@ -74,7 +74,7 @@ pub enum KvAnswer<V> {
     Error,
 }
 
-impl<V: Clone + Eq + Hash + Debug + 'static> Protocol for Kv<V> {
+impl<V: Clone + Eq + Hash + Debug + Send + Sync + 'static> Protocol for Kv<V> {
     type Op = KvOp<V>;
     type Answer = KvAnswer<V>;
 
@@ -122,7 +122,7 @@ fn mark(serving: &Serving<'_>, expire_in_secs: u64) -> Mark {
     Mark { expires, ..mark }
 }
 
-impl<V: Clone + Eq + Hash + Debug + 'static> Simulated for Kv<V> {
+impl<V: Clone + Eq + Hash + Debug + Send + Sync + 'static> Simulated for Kv<V> {
     type Shelf = Option<Row<V>>;
 
     const COUNTS_AGE: bool = true;

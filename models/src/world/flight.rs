@@ -176,6 +176,11 @@ impl<M: Machine> Flights<M> {
         with_id.filter(|(_, flight)| !matches!(flight.leg, Leg::Landed))
     }
 
+    /// The memory that they take, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.places.capacity() * size_of::<Flight<M>>()
+    }
+
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (FlightId, &mut Flight<M>)> {
         let with_id = self.places.iter_mut().enumerate();
         let with_id = with_id.map(|(index, flight)| (FlightId(index as u32), flight));

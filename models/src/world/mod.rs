@@ -60,6 +60,9 @@ pub struct Setup<C> {
     pub hints: bool,
     /// How long things may take.
     pub bounds: Bounds,
+    /// Whether believed exclusion is judged even while what it assumes is broken: to see what happens then.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub strict: bool,
 }
 
 /// The world. See the module documentation.
@@ -68,6 +71,7 @@ pub struct World<M: Subject> {
     pub(crate) config: M::Config,
     pub(crate) bounds: Bounds,
     hints: bool,
+    pub(crate) strict: bool,
     pub(crate) promises: PropertySet,
     pub(crate) now: Time,
     pub(crate) applied: u64,
@@ -96,6 +100,7 @@ impl<M: Subject> World<M> {
             config: setup.config.clone(),
             bounds: setup.bounds,
             hints: setup.hints,
+            strict: setup.strict,
             promises,
             now: Time::ZERO,
             applied: 0,
@@ -122,7 +127,7 @@ impl<M: Subject> World<M> {
         let resources = setup.resources.max(1);
         self.config = setup.config.clone();
         self.bounds = setup.bounds;
-        self.hints = setup.hints;
+        (self.hints, self.strict) = (setup.hints, setup.strict);
         (self.now, self.applied) = (Time::ZERO, 0);
         self.instances.clear();
         self.instances.extend((0..setup.instances).map(|index| {
@@ -274,6 +279,13 @@ impl<M: Subject> World<M> {
             Action::GiveUp(id) => self.give_up(id, draw),
             _ => self.apply_rarely(action),
         }
+    }
+
+    /// The memory that its parts take beside itself, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        let instances = self.instances.capacity() * size_of::<Instance<M>>();
+        let stores = self.stores.capacity() * size_of::<SimStore<M::Store>>();
+        instances + stores + self.flights.bytes()
     }
 
     /// Lets true time pass without an action, and judges what time alone can break.

@@ -1,0 +1,360 @@
+//! Exhaustive checking: every order of events within bounds, for unbounded time.
+
+mod graph;
+mod liveness;
+mod search;
+mod witness;
+
+use std::cell::Cell;
+use std::time::Duration;
+
+use fencepost::time::Span;
+pub use fencepost_models::checker::{Budget, Spend};
+use fencepost_models::checker::{Model, Scope, Walk};
+use fencepost_models::property::{Property, PropertySet, Violation};
+use fencepost_models::subject::Subject;
+use fencepost_models::trace::Trace;
+use fencepost_models::world::{Bounds, Setup};
+
+use crate::story::Story;
+use graph::MOST_INSTANCES;
+use search::{Limits, Search};
+pub use search::{Progress, Stopped};
+
+/// What an exhaustive check explores. Lengths are in ticks.
+#[derive(Clone, Debug)]
+pub struct CheckPlan {
+    /// How many instances: 1 to 3.
+    pub instances: u32,
+    /// How long an entry lives.
+    pub ttl: u32,
+    /// How long a message takes at most, one way.
+    pub delay: u32,
+    /// Whether published hints are delivered.
+    pub hints: bool,
+    /// What may go wrong, and how often.
+    pub budget: Budget,
+    /// Whether instances that can be exchanged are, where the algorithm treats all alike.
+    pub symmetry: bool,
+    /// Whether properties are judged even where what they assume is broken on purpose.
+    pub strict: bool,
+    /// Whether to go on to the end although something is broken.
+    pub keep_going: bool,
+    /// How many threads.
+    pub threads: usize,
+    /// How many states at most.
+    pub max_states: usize,
+    /// How many bytes of memory at most.
+    pub max_memory: usize,
+}
+
+impl Default for CheckPlan {
+    fn default() -> CheckPlan {
+        CheckPlan {
+            instances: 2,
+            ttl: 3,
+            delay: 1,
+            hints: false,
+            budget: Budget::NONE,
+            symmetry: true,
+            strict: false,
+            keep_going: false,
+            threads: 1,
+            max_states: 50_000_000,
+            max_memory: 8 << 30,
+        }
+    }
+}
+
+impl CheckPlan {
+    /// The lengths from which an algorithm makes its configurations.
+    pub fn ticks(&self) -> Ticks {
+        let tick_if = |what| u32::from(self.budget.left(what) > 0);
+        Ticks {
+            ttl: self.ttl,
+            delay: self.delay,
+            drift: u32::from(self.budget.left(Spend::Drift)),
+            grain: tick_if(Spend::Grain),
+        }
+    }
+
+    fn validate(&self) -> Result<(), String> {
+        let bounds = [
+            ("--instances", self.instances, 1, MOST_INSTANCES),
+            ("--ttl", self.ttl, 1, 100),
+            ("--delay", self.delay, 0, 20),
+        ];
+        for (name, value, least, most) in bounds {
+            if !(least..=most).contains(&value) {
+                return Err(format!("{name} is {value}; an exhaustive check takes {least} to {most}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The lengths from which an algorithm makes its configurations for an exhaustive check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ticks {
+    /// How long an entry lives.
+    pub ttl: u32,
+    /// How long a message takes at most, one way.
+    pub delay: u32,
+    /// By how many ticks clocks may differ, in all.
+    pub drift: u32,
+    /// By how many ticks entries may expire too early or too late.
+    pub grain: u32,
+}
+
+/// One configuration that is checked.
+#[derive(Clone, Debug)]
+pub struct Case<C> {
+    /// What it is called.
+    pub name: String,
+    /// How long a tick is in it.
+    pub tick: Span,
+    /// The configuration.
+    pub config: C,
+}
+
+/// What became of a promise.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ruling {
+    /// It holds in every state and on every path within the bounds.
+    Proved,
+    /// It is broken.
+    Violated,
+    /// A limit was hit before it was.
+    Open,
+    /// It was not judged.
+    Unasked(String),
+}
+
+/// A promise and what became of it.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// The promise.
+    pub property: Property,
+    /// What was asked, where it differs from the promise's name.
+    pub question: &'static str,
+    /// What became of it.
+    pub ruling: Ruling,
+}
+
+/// A failure, on a shortest path.
+#[derive(Clone, Debug)]
+pub struct Counterexample {
+    /// What is broken.
+    pub property: Property,
+    /// Which known defect it comes from.
+    pub defect: Option<&'static str>,
+    /// The path.
+    pub trace: Trace,
+    /// The path, told.
+    pub story: Story,
+}
+
+/// What a check of one configuration came to.
+#[derive(Clone, Debug)]
+pub struct Checked {
+    /// Which configuration.
+    pub case: String,
+    /// The promises.
+    pub rows: Vec<Row>,
+    /// The failures, each on a shortest path.
+    pub counterexamples: Vec<Counterexample>,
+    /// States that differ.
+    pub states: u64,
+    /// Steps tried, and the beginning.
+    pub generated: u64,
+    /// How many steps the farthest state is from the first.
+    pub depth: u32,
+    /// How long it took.
+    pub elapsed: Duration,
+    /// The memory that the graph took, and the states that were waiting when it was largest.
+    pub bytes: u64,
+    /// Why it ended too soon, if it did.
+    pub stopped: Option<Stopped>,
+}
+
+impl Checked {
+    /// Whether everything that was asked is proved.
+    pub fn is_proved(&self) -> bool {
+        self.rows.iter().all(|row| matches!(row.ruling, Ruling::Proved | Ruling::Unasked(_)))
+    }
+
+    /// Whether something is broken.
+    pub fn is_violated(&self) -> bool {
+        !self.counterexamples.is_empty()
+    }
+}
+
+/// What no exhaustive check is asked.
+const SIMULATED_ONLY: [(Property, &str); 2] = [
+    (Property::Order, "simulated only; a check asks whether somebody may starve"),
+    (Property::Determinism, "a promise of the simulator"),
+];
+
+/// The scope of one configuration.
+pub(crate) fn scope<M: Subject>(
+    plan: &CheckPlan,
+    case: &Case<M::Config>,
+    promises: PropertySet,
+    keeps_facts: bool,
+) -> Result<Scope<M::Config>, String> {
+    plan.validate()?;
+    let (tick, ttl) = (case.tick, M::ttl(&case.config));
+    let late = plan.ticks().drift + plan.ticks().grain;
+    let bounds = Bounds {
+        delay: tick * u64::from(plan.delay),
+        // Whatever is due between two ticks happens at the second.
+        slack: tick.minus(Span::from_nanos(1)),
+        call: tick * u64::from(plan.delay * 2).max(1),
+        orphan: tick * u64::from(late),
+        progress: (ttl + tick * u64::from(plan.delay + late)) * 5,
+    };
+    let setup = Setup {
+        config: case.config.clone(),
+        instances: plan.instances,
+        resources: 1,
+        stores: 1,
+        hints: plan.hints,
+        bounds,
+        strict: plan.strict,
+    };
+    let unasked = PropertySet::of(&SIMULATED_ONLY.map(|(property, _)| property));
+    let mut judged = promises.without(unasked);
+    if !is_stable::<M>(plan, case) {
+        judged = judged.without(PropertySet::of(&[Property::Stability]));
+    }
+    Ok(Scope { setup, tick, budget: plan.budget, judged, keeps_facts, symmetry: plan.symmetry })
+}
+
+/// Whether messages are fast enough for stability to be promised.
+fn is_stable<M: Subject>(plan: &CheckPlan, case: &Case<M::Config>) -> bool {
+    case.tick * u64::from(plan.delay * 2) < M::stable_round_trip(&case.config)
+}
+
+/// A walk that shows a failure.
+pub(crate) struct Witness<M: Subject> {
+    pub(crate) property: Property,
+    pub(crate) defect: Option<&'static str>,
+    pub(crate) walk: Walk<M>,
+}
+
+/// One check: what is explored, what was promised, and how violations are told apart.
+pub(crate) struct Check<'a, M: Subject> {
+    pub(crate) plan: &'a CheckPlan,
+    pub(crate) model: &'a Model<M>,
+    pub(crate) promises: PropertySet,
+    /// How many defects are known.
+    pub(crate) defects: usize,
+    pub(crate) label: &'a (dyn Fn(&Violation) -> Option<&'static str> + Sync),
+}
+
+impl<M: Subject> Check<'_, M> {
+    /// Explores everything. `watch` hears how far it is, and says whether to go on.
+    pub(crate) fn run(&self, watch: &dyn Fn(Progress) -> bool) -> Result<(Checked, Vec<Witness<M>>), String> {
+        let start = std::time::Instant::now();
+        let peak = Cell::new(0);
+        let mut search = Search::new(self.model, self.label);
+        let CheckPlan { max_states: states, max_memory: bytes, keep_going, .. } = *self.plan;
+        let limits = Limits { states, bytes, known: (!keep_going).then_some(self.defects) };
+        let stopped = search.run(self.plan.threads, limits, &|progress| {
+            peak.set(progress.bytes.max(peak.get()));
+            watch(progress)
+        });
+        let mut witnesses = self.violations(&search)?;
+        let mut rows = self.rule_on_steps(&witnesses, stopped);
+        self.rule_on_paths(&search, stopped, &mut rows, &mut witnesses)?;
+        let checked = Checked {
+            case: String::new(),
+            rows,
+            counterexamples: Vec::new(),
+            states: search.graph.len() as u64,
+            generated: search.generated,
+            depth: search.depth,
+            elapsed: start.elapsed(),
+            bytes: peak.get(),
+            stopped,
+        };
+        Ok((checked, witnesses))
+    }
+
+    /// What single steps broke.
+    fn violations(&self, search: &Search<'_, M>) -> Result<Vec<Witness<M>>, String> {
+        let witnesses = search.met.iter().map(|(&(property, defect), met)| {
+            let shows = |walk: &Walk<M>| {
+                let mut violations = walk.world.verdict().violations().iter();
+                violations.any(|one| one.property == property && (self.label)(one) == defect)
+            };
+            let walk = witness::violation(self.model, &search.graph, met, shows)?;
+            Ok(Witness { property, defect, walk })
+        });
+        witnesses.collect()
+    }
+
+    fn rule_on_steps(&self, witnesses: &[Witness<M>], stopped: Option<Stopped>) -> Vec<Row> {
+        let row = |property: Property| {
+            let is_broken = witnesses.iter().any(|one| one.property == property);
+            let ruling = match self.why_unasked(property) {
+                Some(why) => Ruling::Unasked(why),
+                None if is_broken => Ruling::Violated,
+                None if stopped.is_some() => Ruling::Open,
+                None => Ruling::Proved,
+            };
+            let question = match property {
+                Property::Progress => "nobody patient is turned away",
+                other => other.sentence(),
+            };
+            Row { property, question, ruling }
+        };
+        self.promises.iter().map(row).collect()
+    }
+
+    fn why_unasked(&self, property: Property) -> Option<String> {
+        let scope = self.model.scope();
+        let simulated = SIMULATED_ONLY.iter().find(|(other, _)| *other == property);
+        let slow = || {
+            let limit = M::stable_round_trip(&scope.setup.config);
+            format!("is promised for round trips shorter than {limit}")
+        };
+        simulated.map(|(_, why)| (*why).to_owned()).or_else(|| (!scope.judged.has(property)).then(slow))
+    }
+
+    /// Asks the finished graph what no single step can answer.
+    fn rule_on_paths(
+        &self,
+        search: &Search<'_, M>,
+        stopped: Option<Stopped>,
+        rows: &mut Vec<Row>,
+        witnesses: &mut Vec<Witness<M>>,
+    ) -> Result<(), String> {
+        if !self.promises.has(Property::Progress) {
+            return Ok(());
+        }
+        let (model, graph) = (self.model, &search.graph);
+        let mut rule = |question, walk: Option<Walk<M>>| {
+            let ruling = match (stopped, &walk) {
+                (Some(_), _) => Ruling::Open,
+                (None, None) => Ruling::Proved,
+                (None, Some(_)) => Ruling::Violated,
+            };
+            rows.push(Row { property: Property::Progress, question, ruling });
+            witnesses.extend(walk.map(|walk| {
+                let mut violations = walk.world.verdict().violations().iter();
+                let defect = violations.find(|one| one.property == Property::Progress).and_then(self.label);
+                Witness { property: Property::Progress, defect, walk }
+            }));
+        };
+        let stuck = stopped.is_none().then(|| liveness::stuck(graph)).flatten();
+        let walk = stuck.map(|stuck| witness::stuck(model, graph, stuck)).transpose()?;
+        rule("from everywhere, everybody who waits can get in", walk);
+        if self.promises.has(Property::Order) && !model.sorts() {
+            let starved = stopped.is_none().then(|| liveness::starvation(graph)).flatten();
+            let walk = starved.map(|found| witness::starvation(model, graph, &found.circle)).transpose()?;
+            rule("nobody waits for ever while others come and go", walk);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,126 @@
+//! A path through normal forms, walked again in a world that was never normalised: with real names, times and tokens.
+
+use fencepost::time::Span;
+use fencepost_models::checker::{Choice, Model, Walk};
+use fencepost_models::normal::Normaliser;
+use fencepost_models::subject::{Ask, InstanceId, Subject};
+use fencepost_models::world::{Action, Stage, State};
+
+use super::graph::Graph;
+use super::search::Met;
+
+/// Walks along the nodes of a path, and knows which instance stands at which place of each.
+struct Guide<'a, M: Subject> {
+    model: &'a Model<M>,
+    normaliser: Normaliser,
+    walk: Walk<M>,
+    order: Vec<u32>,
+}
+
+impl<'a, M: Subject> Guide<'a, M> {
+    fn new(model: &'a Model<M>) -> Guide<'a, M> {
+        let walk = model.start();
+        let order = (0..walk.world.instances().len() as u32).collect();
+        Guide { model, normaliser: model.normaliser(), walk, order }
+    }
+
+    /// Makes the first choice that leads to the node of that fingerprint and does what is asked for. That there is
+    /// one is what the normal form promises.
+    fn step(&mut self, print: u64, does: impl Fn(&Walk<M>) -> bool) -> Result<(), String> {
+        let mut choices = Vec::new();
+        self.model.choices(&self.walk.world, self.walk.now, &self.walk.budget, &mut choices);
+        for choice in choices {
+            let mut next = self.walk.clone();
+            next.make(self.model, choice);
+            if next.node(self.model, &mut self.normaliser).print() == print && does(&next) {
+                self.order = self.normaliser.order().to_vec();
+                self.walk = next;
+                return Ok(());
+            }
+        }
+        Err("a step between normal forms has no counterpart in the world itself: the normal form forgets too much; \
+             please report this"
+            .to_owned())
+    }
+
+    fn follow(&mut self, graph: &Graph, path: &[u32]) -> Result<(), String> {
+        path.iter().try_for_each(|&number| self.step(graph.print(number), |_| true))
+    }
+}
+
+/// The walk that ends in a violation that was met.
+pub(crate) fn violation<M: Subject>(
+    model: &Model<M>,
+    graph: &Graph,
+    met: &Met,
+    is_same: impl Fn(&Walk<M>) -> bool,
+) -> Result<Walk<M>, String> {
+    let mut guide = Guide::new(model);
+    guide.follow(graph, &graph.path_to(met.from)[1..])?;
+    let steps = guide.walk.steps.len();
+    guide.step(met.print, is_same)?;
+    let mut walk = guide.walk;
+    if walk.steps.len() == steps {
+        // Time alone broke it: nobody would look, were it not the end.
+        walk.apply(Action::End);
+    }
+    Ok(walk)
+}
+
+/// The walk that ends long after a node in which somebody is stuck, though everybody does his best.
+pub(crate) fn stuck<M: Subject>(
+    model: &Model<M>,
+    graph: &Graph,
+    (node, place): (u32, u8),
+) -> Result<Walk<M>, String> {
+    let mut guide = Guide::new(model);
+    guide.follow(graph, &graph.path_to(node)[1..])?;
+    let stuck = InstanceId(guide.order[usize::from(place)]);
+    let mut walk = guide.walk;
+    walk.apply(Action::Heal);
+    let end = walk.now + model.scope().setup.bounds.progress + model.scope().tick;
+    while walk.now <= end {
+        let next = good_will(model, &walk, stuck);
+        walk.make(model, next);
+    }
+    walk.apply(Action::End);
+    Ok(walk)
+}
+
+/// What a world does in which nobody is lazy: what is due, then what others owe to whoever waits, then time passes.
+fn good_will<M: Subject>(model: &Model<M>, walk: &Walk<M>, waiter: InstanceId) -> Choice {
+    if let Some((_, action)) = walk.world.overdue(walk.now + model.scope().tick) {
+        return Choice::Do(action);
+    }
+    let instances = walk.world.instances().iter().enumerate();
+    let owed = instances.filter_map(|(index, one)| {
+        let id = InstanceId(index as u32);
+        match (one.state, one.caller.stage) {
+            (State::Paused, _) => Some(Action::Resume(id)),
+            (State::Up, Stage::Holding) if id != waiter => Some(Action::Ask(id, Ask::Unlock)),
+            (State::Up | State::Down, _) => None,
+        }
+    });
+    owed.map(Choice::Do).next().unwrap_or(Choice::Tick)
+}
+
+/// The walk that goes round a circle until whoever waits has waited for too long.
+pub(crate) fn starvation<M: Subject>(
+    model: &Model<M>,
+    graph: &Graph,
+    circle: &[u32],
+) -> Result<Walk<M>, String> {
+    let mut guide = Guide::new(model);
+    let Some(&first) = circle.first() else { return Err("a circle without nodes".to_owned()) };
+    guide.follow(graph, &graph.path_to(first)[1..])?;
+    guide.walk.apply(Action::Heal);
+    let end = guide.walk.now + model.scope().setup.bounds.progress + Span::from_nanos(1);
+    while guide.walk.now <= end {
+        guide.follow(graph, &circle[1..])?;
+        if circle.len() == 1 || circle.last() != Some(&first) {
+            guide.follow(graph, &[first])?;
+        }
+    }
+    guide.walk.apply(Action::End);
+    Ok(guide.walk)
+}

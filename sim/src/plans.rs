@@ -1,0 +1,109 @@
+//! How our algorithms are checked exhaustively: which lengths, and what may go wrong, unless something else is asked.
+
+use std::time::Duration;
+
+use fencepost::lease::{LeaseConfig, Protection};
+use fencepost::mutex::{Fairness, MutexConfig, MutexTerms};
+use fencepost::time::{Ppm, Span};
+use fencepost_models::upstream::calls_mutex::CallsConfig;
+use fencepost_models::upstream::plugin_api_mutex::PluginApiConfig;
+
+use crate::check::{Budget, Case, CheckPlan, Spend, Ticks};
+
+/// In the cases of the mutex, a tick is a second.
+const TICK: Duration = Duration::from_secs(1);
+
+/// The mutex, unless something else is asked for.
+pub(crate) fn mutex(fairness: Fairness) -> CheckPlan {
+    match fairness {
+        Fairness::Unordered => CheckPlan {
+            budget: Budget::NONE.with(Spend::Pause, 1).with(Spend::Crash, 1),
+            ..CheckPlan::default()
+        },
+        // A queue has many more states.
+        Fairness::Fifo => {
+            CheckPlan { delay: 0, budget: Budget::NONE.with(Spend::Crash, 1), ..CheckPlan::default() }
+        }
+    }
+}
+
+/// The mutex with the longest time-out that its other lengths allow, up to one that a prompt reply always meets.
+pub(crate) fn mutex_cases(
+    ticks: &Ticks,
+    fairness: Fairness,
+    ablated: Option<Protection>,
+) -> Result<Vec<Case<MutexTerms>>, String> {
+    let ppm = (u64::from(ticks.drift) * 1_000_000).div_ceil(u64::from(ticks.ttl));
+    let (ttl, delay_bound) = (TICK * ticks.ttl, TICK * ticks.grain);
+    let room = ttl.saturating_sub(TICK * (1 + ticks.drift) + delay_bound + Duration::from_nanos(1));
+    let config = MutexConfig {
+        lease: LeaseConfig {
+            ttl,
+            refresh_interval: TICK,
+            jitter: Ppm::ZERO,
+            renew_timeout: room.min(TICK * (2 * ticks.delay + 1)),
+            drift: Ppm(u32::try_from(ppm).unwrap_or(u32::MAX)),
+            delay_bound,
+            ablated,
+        },
+        poll_interval: TICK,
+        fairness,
+        lock_delay: Duration::ZERO,
+        metrics_group: None,
+    };
+    let terms = config.terms().map_err(|error| format!("with these lengths, {error}"))?;
+    let name = format!("ttl {ttl:?}, refresh 1s, time-out {:?}", config.lease.renew_timeout);
+    Ok(vec![Case { name, tick: TICK.into(), config: terms }])
+}
+
+/// What has to go wrong before a protection is missed.
+pub(crate) fn ablation(protection: Protection) -> CheckPlan {
+    let plan = CheckPlan::default();
+    match protection {
+        Protection::Identity => plan,
+        Protection::CompareOnRelease => CheckPlan { budget: Budget::NONE.with(Spend::Pause, 1), ..plan },
+        Protection::DeadlineFromSend => plan,
+        Protection::RetryInsideTtl => CheckPlan { ttl: 7, budget: Budget::NONE.with(Spend::Loss, 1), ..plan },
+        Protection::Reconciliation => CheckPlan { ttl: 7, budget: Budget::NONE.with(Spend::Loss, 1), ..plan },
+        Protection::DriftMargin => {
+            CheckPlan { ttl: 4, budget: Budget::NONE.with(Spend::Drift, 1).with(Spend::Pause, 1), ..plan }
+        }
+    }
+}
+
+/// The plugin API's mutex, unless something else is asked for. Its messages take no time: what a slow one does, a
+/// pause does too.
+pub(crate) fn plugin_api() -> CheckPlan {
+    let budget = [Spend::Pause, Spend::Crash, Spend::Unknown, Spend::Jump];
+    let budget = budget.into_iter().fold(Budget::NONE, |budget, what| budget.with(what, 1));
+    CheckPlan { ttl: 2, delay: 0, budget, ..CheckPlan::default() }
+}
+
+/// The Calls mutex, unless something else is asked for.
+pub(crate) fn calls() -> CheckPlan {
+    let budget = [Spend::Pause, Spend::Crash, Spend::Unknown, Spend::Jump, Spend::ExtraUnlock];
+    let budget = budget.into_iter().fold(Budget::NONE, |budget, what| budget.with(what, 1));
+    CheckPlan { ttl: 3, delay: 0, budget, ..CheckPlan::default() }
+}
+
+/// A part of `whole`, in whole milliseconds: their store counts in these.
+fn tick_of(whole: Span, ticks: &Ticks) -> Span {
+    Span::from_millis((whole.as_nanos() / 1_000_000).div_ceil(u64::from(ticks.ttl)))
+}
+
+/// The plugin API's mutex has constants.
+pub(crate) fn plugin_api_cases(ticks: &Ticks) -> Result<Vec<Case<PluginApiConfig>>, String> {
+    let config = PluginApiConfig { jitter: Span::ZERO, ..PluginApiConfig::default() };
+    let tick = tick_of(Span::from_secs(config.ttl_secs), ticks);
+    Ok(vec![Case { name: format!("its constants, in ticks of {tick}"), tick, config }])
+}
+
+/// The Calls mutex, in each of these configurations.
+pub(crate) fn calls_cases(ticks: &Ticks, configs: &[CallsConfig]) -> Result<Vec<Case<CallsConfig>>, String> {
+    let case = |config: &CallsConfig| {
+        let tick = tick_of(config.ttl, ticks);
+        let name = format!("ttl {}, refresh {}, in ticks of {tick}", config.ttl, config.refresh_interval);
+        Case { name, tick, config: config.clone() }
+    };
+    Ok(configs.iter().map(case).collect())
+}
