@@ -269,21 +269,29 @@ pub trait Algorithm: Send + Sync {
     fn replay(&self, trace: &Trace) -> Result<Replayed, TraceError>;
 
     /// How it is checked exhaustively, unless something else is asked for; `None`, if it cannot be.
-    fn check_plan(&self) -> Option<&CheckPlan>;
+    fn check_plan(&self) -> Option<&CheckPlan> {
+        None
+    }
 
     /// Checks each of its configurations exhaustively. `watch` hears how far it is, and says whether to go on.
     ///
     /// # Errors
     ///
     /// One line that says what about the plan is wrong.
-    fn check(&self, plan: &CheckPlan, watch: &dyn Fn(Progress) -> bool) -> Result<Vec<Checked>, String>;
+    fn check(&self, plan: &CheckPlan, watch: &dyn Fn(Progress) -> bool) -> Result<Vec<Checked>, String> {
+        let _ = (plan, watch);
+        Err(check::no_ticks(self.card()))
+    }
 
     /// Serves stateright's explorer on an address of this machine, for ever.
     ///
     /// # Errors
     ///
     /// As [`Algorithm::check`].
-    fn explore(&self, plan: &CheckPlan, address: SocketAddr) -> Result<(), String>;
+    fn explore(&self, plan: &CheckPlan, address: SocketAddr) -> Result<(), String> {
+        let _ = (plan, address);
+        Err(check::no_ticks(self.card()))
+    }
 
     /// Makes a trace as small as it gets while it still shows the same.
     ///
@@ -342,8 +350,7 @@ impl<M: Subject> Algorithm for Registration<M> {
         let label = |violation: &Violation| self.card.label(violation);
         let results = self.cases(plan)?.into_iter().map(|case| {
             let model = self.model(plan, &case)?;
-            let (promises, defects) = (self.card.promises, self.card.defects.len());
-            let check = Check { plan, model: &model, promises, defects, label: &label };
+            let check = Check { plan, model: &model, promises: self.card.promises, label: &label };
             let (checked, witnesses) = check.run(watch)?;
             let counterexamples = witnesses.into_iter().map(|witness| self.counterexample(&model, witness));
             Ok(Checked {

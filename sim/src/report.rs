@@ -1,5 +1,6 @@
 //! What a person reads: stories, timelines, tables.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use console::{Style, style};
@@ -8,6 +9,7 @@ use fencepost_models::property::{Property, PropertySet};
 use fencepost_models::trace::hash_name;
 
 use crate::algorithm::{Algorithm, Card, Replayed};
+use crate::check::{Checked, Ruling};
 use crate::hunt::{Find, Report};
 use crate::story::{Line, Look, Story, clock};
 
@@ -306,6 +308,62 @@ pub fn replayed(replayed: &Replayed, card: &Card, all: bool) -> String {
     if let Some(divergence) = &replayed.divergence {
         let _ = writeln!(text, "{} {divergence}", style("diverged:").red().bold());
     }
+    text
+}
+
+/// What an exhaustive check came to: the verdicts, then each failure's story.
+pub fn checked(checked: &Checked, card: &Card, files: &[&str], command: &str) -> String {
+    let mut text = format!("\n{}\n", style(format!("{} · {}", card.name, checked.case)).bold());
+    for row in &checked.rows {
+        let ruling = match &row.ruling {
+            Ruling::Proved => style("proved  ").green(),
+            Ruling::Violated => style("violated").red().bold(),
+            Ruling::Open => style("open    ").yellow(),
+            Ruling::Unasked(_) => style("not asked").dim(),
+        };
+        let question = match &row.ruling {
+            Ruling::Unasked(why) => format!("{}: {why}", row.question),
+            Ruling::Proved | Ruling::Violated | Ruling::Open => row.question.to_owned(),
+        };
+        let _ = writeln!(text, "  {:<20} {ruling}  {question}", row.property);
+    }
+    let seconds = checked.elapsed.as_secs_f64();
+    let _ = writeln!(
+        text,
+        "  {} states · {} generated · depth {} · {seconds:.2} s · {} states/s · {:.1} MiB",
+        thousands(checked.states),
+        thousands(checked.generated),
+        checked.depth,
+        rate(checked.states as f64 / seconds.max(1e-9)),
+        checked.bytes as f64 / f64::from(1 << 20),
+    );
+    for (example, file) in checked.counterexamples.iter().zip(files) {
+        let known = match example.defect {
+            Some(label) => format!("known as {label}"),
+            None if card.defects.is_empty() => String::new(),
+            None => style("not a known defect").red().bold().to_string(),
+        };
+        let _ = writeln!(
+            text,
+            "\n{} {}    {known} · {} events",
+            style("✗").red().bold(),
+            style(example.property.sentence()).bold(),
+            example.trace.steps.len()
+        );
+        text += &gist(&example.story);
+        let _ = writeln!(text, "  replay   {command} replay {file}");
+    }
+    let found: BTreeSet<_> = checked.counterexamples.iter().filter_map(|one| one.defect).collect();
+    if !found.is_empty() {
+        let found: Vec<_> = found.into_iter().collect();
+        let _ = writeln!(text, "\nknown defects found here   {}", found.join(" · "));
+    }
+    let verdict = match checked.stopped {
+        Some(why) => style(format!("incomplete: {}; what is open is not proved", why.sentence())).yellow(),
+        None if checked.is_violated() => style("complete: every state was met".to_owned()).dim(),
+        None => style("proved within these bounds, for unbounded time".to_owned()).green(),
+    };
+    let _ = writeln!(text, "\n{verdict}");
     text
 }
 

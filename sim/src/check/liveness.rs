@@ -157,8 +157,11 @@ mod tests {
     use super::super::graph::Sight;
     use super::*;
 
-    /// A graph of nodes with who waits and who is busy, and edges: to, whether a fault, whether time passes.
-    fn graph(nodes: &[(Places, Places, &[(u32, bool, bool)])]) -> Graph {
+    /// Where to, whether by a fault, whether time passes.
+    type Step = (u32, bool, bool);
+
+    /// A graph of nodes: who waits there, who is busy, and where it leads.
+    fn graph(nodes: &[(Places, Places, &[Step])]) -> Graph {
         let mut graph = Graph::default();
         for (print, &(waiting, busy, _)) in nodes.iter().enumerate() {
             graph.add(print as u64, Sight { waiting, busy });

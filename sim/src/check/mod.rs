@@ -16,6 +16,7 @@ use fencepost_models::subject::Subject;
 use fencepost_models::trace::Trace;
 use fencepost_models::world::{Bounds, Setup};
 
+use crate::algorithm::Card;
 use crate::story::Story;
 use graph::MOST_INSTANCES;
 use search::{Limits, Search};
@@ -38,7 +39,7 @@ pub struct CheckPlan {
     pub symmetry: bool,
     /// Whether properties are judged even where what they assume is broken on purpose.
     pub strict: bool,
-    /// Whether to go on to the end although something is broken.
+    /// Whether to go on to the end although something is broken. Otherwise it ends after some 200,000 states.
     pub keep_going: bool,
     /// How many threads.
     pub threads: usize,
@@ -189,11 +190,19 @@ impl Checked {
     }
 }
 
+/// A check in which something is broken goes on until it has met so many states: what else is broken is mostly near.
+const ENOUGH: usize = 200_000;
+
 /// What no exhaustive check is asked.
 const SIMULATED_ONLY: [(Property, &str); 2] = [
     (Property::Order, "simulated only; a check asks whether somebody may starve"),
     (Property::Determinism, "a promise of the simulator"),
 ];
+
+/// Why an algorithm cannot be checked.
+pub(crate) fn no_ticks(card: &Card) -> String {
+    format!("{} says nothing of lengths in ticks: it can be hunted, not checked", card.name)
+}
 
 /// The scope of one configuration.
 pub(crate) fn scope<M: Subject>(
@@ -247,8 +256,6 @@ pub(crate) struct Check<'a, M: Subject> {
     pub(crate) plan: &'a CheckPlan,
     pub(crate) model: &'a Model<M>,
     pub(crate) promises: PropertySet,
-    /// How many defects are known.
-    pub(crate) defects: usize,
     pub(crate) label: &'a (dyn Fn(&Violation) -> Option<&'static str> + Sync),
 }
 
@@ -259,7 +266,7 @@ impl<M: Subject> Check<'_, M> {
         let peak = Cell::new(0);
         let mut search = Search::new(self.model, self.label);
         let CheckPlan { max_states: states, max_memory: bytes, keep_going, .. } = *self.plan;
-        let limits = Limits { states, bytes, known: (!keep_going).then_some(self.defects) };
+        let limits = Limits { states, bytes, broken: if keep_going { usize::MAX } else { ENOUGH } };
         let stopped = search.run(self.plan.threads, limits, &|progress| {
             peak.set(progress.bytes.max(peak.get()));
             watch(progress)

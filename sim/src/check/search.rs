@@ -3,7 +3,7 @@
 //! A search on several threads gives the same graph: nodes are left in chunks, whose successors the threads work out,
 //! and are numbered by one thread in the order of the search.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use fencepost_models::checker::{Choice, Model, NOON_TIME, Node};
 use fencepost_models::normal::Normaliser;
@@ -12,9 +12,6 @@ use fencepost_models::subject::Subject;
 use fencepost_models::world::{Stage, State, World};
 
 use super::graph::{Edge, Graph, MOST_NODES, Sight};
-
-/// A graph of so many nodes is finished, whatever is broken in it.
-const ENOUGH: usize = 200_000;
 
 /// How many nodes a thread works on before the others see what it found.
 const CHUNK: usize = 1_024;
@@ -26,9 +23,8 @@ pub(crate) struct Limits {
     pub(crate) states: usize,
     /// So many bytes.
     pub(crate) bytes: usize,
-    /// Once something is broken: when all of so many known defects were met, or nothing new was found while the
-    /// number of states grew fourfold.
-    pub(crate) known: Option<usize>,
+    /// So many nodes, once something is broken.
+    pub(crate) broken: usize,
 }
 
 /// Why a search stopped before it was done.
@@ -38,10 +34,22 @@ pub enum Stopped {
     States,
     /// It took more memory than it was allowed to.
     Memory,
-    /// Something is broken, and nothing new was found for long.
+    /// Something is broken, and so many states have been met that others may wait.
     Broken,
     /// Somebody interrupted it.
     Interrupted,
+}
+
+impl Stopped {
+    /// In words.
+    pub const fn sentence(self) -> &'static str {
+        match self {
+            Stopped::States => "it met as many states as it was allowed to",
+            Stopped::Memory => "it took as much memory as it was allowed to",
+            Stopped::Broken => "something is broken",
+            Stopped::Interrupted => "it was interrupted",
+        }
+    }
 }
 
 /// How far a search is.
@@ -66,8 +74,6 @@ pub(crate) struct Met {
     pub(crate) from: u32,
     /// By a step to the node with this fingerprint.
     pub(crate) print: u64,
-    /// When there were so many nodes.
-    after: usize,
 }
 
 /// Which violations are the same failure: those of one property and one known defect.
@@ -127,20 +133,13 @@ impl<'a, M: Subject> Search<'a, M> {
                 if progress.bytes as usize >= limits.bytes {
                     return Some(Stopped::Memory);
                 }
-                if limits.known.is_some_and(|known| self.has_enough(known)) {
+                if !self.met.is_empty() && self.graph.len() >= limits.broken {
                     return Some(Stopped::Broken);
                 }
             }
             self.depth += 1;
         }
         None
-    }
-
-    fn has_enough(&self, known: usize) -> bool {
-        let labels: BTreeSet<_> = self.met.keys().filter_map(|(_, label)| *label).collect();
-        let last = self.met.values().map(|met| met.after).max();
-        let size = self.graph.len();
-        size > ENOUGH && (labels.len() >= known.max(1) || last.is_some_and(|last| size > last * 4))
     }
 
     fn progress(&self, waiting: usize) -> Progress {
@@ -179,11 +178,7 @@ impl<'a, M: Subject> Search<'a, M> {
         self.generated += 1;
         for violation in step.violations {
             let group = (violation.property, (self.label)(&violation));
-            self.met.entry(group).or_insert(Met {
-                from: self.left,
-                print: step.print,
-                after: self.graph.len(),
-            });
+            self.met.entry(group).or_insert(Met { from: self.left, print: step.print });
         }
         let (to, is_new) = self.graph.add(step.print, step.sight);
         self.graph.connect(Edge::new(to, &step.order, step.is_fault, step.passes_time));

@@ -1,5 +1,7 @@
 //! The command line that every laboratory shares: [`Lab`] is a list of registrations and a `main`.
 
+mod check;
+
 use std::io::{IsTerminal, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -18,6 +20,7 @@ use crate::algorithm::{Algorithm, Replayed};
 use crate::hunt::{Find, Hunt, Report, Watch, hunt};
 use crate::report;
 use crate::scenario::{Faults, Shape};
+use check::{CheckArgs, ExploreArgs};
 
 /// The laboratory: algorithms, and the commands that work on all of them.
 #[derive(Default)]
@@ -26,9 +29,9 @@ pub struct Lab {
     command: Option<String>,
 }
 
-const AFTER: &str = "Examples:\n  hunt upstream/plugin-api-mutex     finds, shrinks and shows real failures of the original\n  hunt mutex --seeds 200000          looks for a failure of ours\n  replay target/lab/plugin-api-mutex-M2.jsonl\n\nExit status: 0 nothing violated, 1 a violation found, 2 usage or input error.";
+const AFTER: &str = "Examples:\n  hunt upstream/plugin-api-mutex     finds, shrinks and shows real failures of the original\n  hunt mutex --seeds 200000          looks for a failure of ours\n  replay target/lab/plugin-api-mutex-M2.jsonl\n  check mutex --crashes 1            tries every order of events with one crash\n\nExit status: 0 nothing violated (of a check: all proved), 1 a violation found, 2 usage or input error,\n3 a check that hit a limit and proved nothing.";
 
-/// Hunts, replays and shrinks failures of coordination algorithms, each from a seed.
+/// Hunts failures of coordination algorithms, each from a seed; replays and shrinks them; checks every order of events.
 #[derive(Parser)]
 #[command(version, after_help = AFTER, arg_required_else_help = true)]
 struct Cli {
@@ -49,6 +52,10 @@ enum Verb {
     Replay(ReplayArgs),
     /// Make a trace as small as it gets while it still breaks the same property.
     Shrink(ShrinkArgs),
+    /// Try every order of events and faults within bounds, for unbounded time: proof, or a shortest counterexample.
+    Check(CheckArgs),
+    /// Walk through what `check` explores, in a browser.
+    Explore(ExploreArgs),
 }
 
 #[derive(Args)]
@@ -228,6 +235,8 @@ impl Lab {
             Verb::Hunt(args) => self.hunt(args, cli.json),
             Verb::Replay(args) => self.replay(args, cli.json),
             Verb::Shrink(args) => self.shrink(args, cli.json),
+            Verb::Check(args) => self.check(args, cli.json),
+            Verb::Explore(args) => self.explore(args),
         };
         done.unwrap_or_else(|error| {
             eprintln!("error: {error}");
