@@ -13,6 +13,7 @@
 use std::fmt;
 use std::hash::{Hash, Hasher};
 
+use fencepost::machine::Identity;
 use fencepost::store::StoreId;
 use fencepost::time::{Draw, Span};
 
@@ -23,7 +24,7 @@ use crate::property::{Property, PropertySet};
 use crate::store::Grain;
 use crate::subject::{Ask, InstanceId, Subject};
 use crate::trace::{Step, describe};
-use crate::world::{Action, Leg, Service, Setup, Stage, State, World};
+use crate::world::{Action, FlightId, Leg, Service, Setup, Stage, State, World, parts};
 
 /// What may go wrong, each so often as the [`Budget`] allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -482,20 +483,99 @@ impl<M: Subject> fmt::Debug for Node<M> {
             let id = InstanceId(index as u32);
             let belief = if self.world.believes(id) { ", believes" } else { "" };
             writeln!(f, "{id}: {:?}, {}{belief}", instance.state, instance.caller.stage)?;
-            writeln!(f, "   {:?}", instance.machine)?;
+            writeln!(f, "   {}", humane(&format!("{:?}", instance.machine)))?;
         }
         for shelf in &self.world.stores()[0].shelves {
-            writeln!(f, "store: {shelf:?}")?;
+            writeln!(f, "store: {}", humane(&format!("{shelf:?}")))?;
         }
         for (_, flight) in self.world.flights() {
             let awaited = if flight.is_awaited() { "" } else { ", nobody waits for it" };
-            writeln!(f, "under way, of {}: {:?}{awaited}", flight.instance, flight.leg)?;
+            let leg = humane(&format!("{:?}", flight.leg));
+            writeln!(f, "under way, of {}: {leg}{awaited}", flight.instance)?;
         }
         writeln!(f, "may still go wrong: {:?}", self.budget)?;
         for property in self.broken.iter() {
             writeln!(f, "BROKEN: {property}: {}", property.sentence())?;
         }
         Ok(())
+    }
+}
+
+/// Times as distances from now, and identities as instances.
+fn humane(debug: &str) -> String {
+    let is_word = |letter: char| letter.is_alphanumeric() || letter == '.';
+    let mut text = String::new();
+    for part in debug.split_inclusive(|letter| !is_word(letter)) {
+        let word = part.trim_end_matches(|letter| !is_word(letter));
+        let seconds = word.strip_suffix('s').and_then(|number| number.parse::<f64>().ok());
+        let noon = NOON as f64 / 1e9;
+        match seconds.map(|seconds| seconds - noon).filter(|distance| distance.abs() < noon / 2.0) {
+            Some(distance) if distance.abs() < 1e-6 => text.push_str("now"),
+            Some(distance) => text.push_str(&format!("now{distance:+.3}s")),
+            None => match word.parse().ok().and_then(|number| parts(Identity(number))) {
+                Some((id, incarnation)) => text.push_str(&format!("{id}.{incarnation}")),
+                None => text.push_str(word),
+            },
+        }
+        text.push_str(&part[word.len()..]);
+    }
+    text
+}
+
+/// A choice with its description, for whoever explores the graph.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Move {
+    /// The choice.
+    pub choice: Choice,
+    words: String,
+}
+
+impl fmt::Debug for Move {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.words)
+    }
+}
+
+impl Choice {
+    /// What happens, in words.
+    pub fn words<M: Subject>(&self, world: &World<M>) -> String {
+        let whose = |whose: &Whose| match whose {
+            Whose::Instance(id) => format!("{id}'s clock"),
+            Whose::Store => "the store's clock".to_owned(),
+        };
+        let action = match self {
+            Choice::Tick => return "a tick passes".to_owned(),
+            Choice::Skip(who) => return format!("a tick passes, and {} stands still", whose(who)),
+            Choice::Double(who) => return format!("a tick passes, and {} shows two", whose(who)),
+            Choice::Do(action) => action,
+        };
+        let flight = |id: FlightId| {
+            world.flight(id).map_or_else(String::new, |flight| {
+                let call = flight.call.map_or_else(String::new, |call| format!(" {call:?}"));
+                let stale =
+                    if flight.is_awaited() || call.is_empty() { "" } else { " that nobody waits for" };
+                format!("{}'s{call} {:?}{stale}", flight.instance, flight.kind()).to_lowercase()
+            })
+        };
+        match *action {
+            Action::Ask(id, ask) => format!("{id} asks: {ask:?}").to_lowercase(),
+            Action::Wake(id) => format!("{id} wakes"),
+            Action::Serve(id, Service::Done) => format!("the store serves {}", flight(id)),
+            Action::Serve(id, how) => format!("the store serves {}: {how:?}", flight(id)),
+            Action::Deliver(id) => format!("{} arrives", flight(id)),
+            Action::Lose(id) => format!("{} is lost", flight(id)),
+            Action::Duplicate(id) => format!("{} is doubled", flight(id)),
+            Action::Stall(id) => format!("{} takes as long as it likes", flight(id)),
+            Action::GiveUp(id) => format!("{} is given up", flight(id)),
+            Action::Write(id) => format!("{id} writes to the guarded resource"),
+            Action::Pause(id) => format!("{id} is paused"),
+            Action::Suspend(id) => format!("{id} is suspended, its clocks too"),
+            Action::Resume(id) => format!("{id} goes on"),
+            Action::Crash(id) => format!("{id} dies"),
+            Action::Restart(id) => format!("{id} begins again"),
+            Action::Rejoin(id) => format!("{id} begins again under its old identity"),
+            other => format!("{other:?}"),
+        }
     }
 }
 
@@ -507,18 +587,21 @@ fn holds<M: Subject, const PROPERTY: usize>(_: &Model<M>, node: &Node<M>) -> boo
 
 impl<M: Subject> stateright::Model for Model<M> {
     type State = Node<M>;
-    type Action = Choice;
+    type Action = Move;
 
     fn init_states(&self) -> Vec<Node<M>> {
         vec![self.root(&mut self.normaliser())]
     }
 
-    fn actions(&self, node: &Node<M>, actions: &mut Vec<Choice>) {
-        self.choices(&node.world, NOON_TIME, &node.budget, actions);
+    fn actions(&self, node: &Node<M>, actions: &mut Vec<Move>) {
+        let mut choices = Vec::new();
+        self.choices(&node.world, NOON_TIME, &node.budget, &mut choices);
+        let named = |choice: Choice| Move { choice, words: choice.words(&node.world) };
+        actions.extend(choices.into_iter().map(named));
     }
 
-    fn next_state(&self, node: &Node<M>, choice: Choice) -> Option<Node<M>> {
-        Some(self.follow(node, choice, &mut self.normaliser()))
+    fn next_state(&self, node: &Node<M>, step: Move) -> Option<Node<M>> {
+        Some(self.follow(node, step.choice, &mut self.normaliser()))
     }
 
     fn properties(&self) -> Vec<stateright::Property<Model<M>>> {
@@ -540,5 +623,18 @@ impl<M: Subject> stateright::Model for Model<M> {
         ];
         let judged = Property::ALL.into_iter().zip(all).filter(|(one, _)| self.scope.judged.has(*one));
         judged.map(|(one, holds)| stateright::Property::always(one.name(), holds)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_shown_to_people_names_distances_and_instances() {
+        let debug = "Owner { identity: Identity(8589934593), until: 1000003s, sent: 999998.5s, at: 1000000s, ttl: 3s }";
+        let shown =
+            "Owner { identity: Identity(B.1), until: now+3.000s, sent: now-1.500s, at: now, ttl: 3s }";
+        assert_eq!(humane(debug), shown);
     }
 }

@@ -56,6 +56,11 @@ pub(crate) fn mutex_cases(
     Ok(vec![Case { name, tick: TICK.into(), config: terms }])
 }
 
+/// The mutex without its queue: nothing has to go wrong for somebody to starve. Who starves must keep its place.
+pub(crate) fn without_queue() -> CheckPlan {
+    CheckPlan { delay: 0, symmetry: false, ..CheckPlan::default() }
+}
+
 /// What has to go wrong before a protection is missed.
 pub(crate) fn ablation(protection: Protection) -> CheckPlan {
     let plan = CheckPlan::default();
