@@ -197,6 +197,7 @@ impl<C: Clone> Scenario<C> {
                 resources: shape.resources,
                 stores: 1,
                 hints,
+                merges_hints: false,
                 bounds,
                 strict: false,
             },
@@ -228,7 +229,16 @@ impl<C: Clone> Scenario<C> {
             Bounds { progress: Span::MAX, ..bounds(instances, ttl, workload.hold_max, delay, slack) };
         let end = Time::ZERO + length;
         Scenario {
-            setup: Setup { config, instances, resources, stores: 1, hints: false, bounds, strict: false },
+            setup: Setup {
+                config,
+                instances,
+                resources,
+                stores: 1,
+                hints: false,
+                merges_hints: false,
+                bounds,
+                strict: false,
+            },
             workload,
             faults: FaultSet::NONE,
             odds: [0; Fault::ALL.len()],

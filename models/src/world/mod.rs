@@ -58,6 +58,9 @@ pub struct Setup<C> {
     pub stores: u8,
     /// Whether published hints are delivered.
     pub hints: bool,
+    /// Whether a hint that is published while its like is under way is merged with it, as a watch may do.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub merges_hints: bool,
     /// How long things may take.
     pub bounds: Bounds,
     /// Whether believed exclusion is judged even while what it assumes is broken: to see what happens then.
@@ -71,6 +74,7 @@ pub struct World<M: Subject> {
     pub(crate) config: M::Config,
     pub(crate) bounds: Bounds,
     hints: bool,
+    merges_hints: bool,
     pub(crate) strict: bool,
     pub(crate) promises: PropertySet,
     pub(crate) now: Time,
@@ -100,6 +104,7 @@ impl<M: Subject> World<M> {
             config: setup.config.clone(),
             bounds: setup.bounds,
             hints: setup.hints,
+            merges_hints: setup.merges_hints,
             strict: setup.strict,
             promises,
             now: Time::ZERO,
@@ -127,7 +132,7 @@ impl<M: Subject> World<M> {
         let resources = setup.resources.max(1);
         self.config = setup.config.clone();
         self.bounds = setup.bounds;
-        (self.hints, self.strict) = (setup.hints, setup.strict);
+        (self.hints, self.merges_hints, self.strict) = (setup.hints, setup.merges_hints, setup.strict);
         (self.now, self.applied) = (Time::ZERO, 0);
         self.instances.clear();
         self.instances.extend((0..setup.instances).map(|index| {

@@ -44,11 +44,21 @@ impl<M: Subject> World<M> {
         let step = self.fences.len();
         for index in (resource as usize..self.instances.len()).step_by(step) {
             let peer = InstanceId(index as u32);
-            if peer != id && self.instances[index].state != State::Down {
+            if peer != id && self.instances[index].state != State::Down && !self.is_merged(peer, &message) {
                 let leg = Leg::Hint(message.clone());
                 self.flights.launch(Flight::new(self.now, peer, &self.instances[index], leg));
             }
         }
+    }
+
+    /// Whether a hint's like is on its way to `peer` and takes no longer than it should.
+    fn is_merged(&self, peer: InstanceId, message: &M::Message) -> bool {
+        let is_like = |flight: &Flight<M>| {
+            flight.instance == peer
+                && !flight.stalled
+                && matches!(&flight.leg, Leg::Hint(other) if other == message)
+        };
+        self.merges_hints && self.flights.iter().any(|(_, flight)| is_like(flight))
     }
 
     pub(super) fn write(&mut self, id: InstanceId) {

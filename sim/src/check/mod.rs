@@ -228,6 +228,8 @@ pub(crate) fn scope<M: Subject>(
         resources: 1,
         stores: 1,
         hints: plan.hints,
+        // Or there would be no end of them within a tick.
+        merges_hints: true,
         bounds,
         strict: plan.strict,
     };
