@@ -181,10 +181,13 @@ impl Subject for Mutex {
         config.config().lease.delay_bound.into()
     }
 
-    /// A reply must come before its request is sent again, and that of the second request before belief ends.
+    /// A reply must come before its request is sent again. One renewal, which starts when it is due or when the claim
+    /// is answered, may be lost; the reply to the second must come before belief ends.
     fn stable_round_trip(config: &Self::Config) -> Span {
         let lease = config.lease();
-        lease.timeout().min(lease.belief().minus(lease.refresh().longest()).minus(lease.timeout()))
+        let after_one_loss = lease.belief().minus(lease.timeout());
+        let half = Span::from_nanos(after_one_loss.as_nanos() / 2);
+        lease.timeout().min(after_one_loss.minus(lease.refresh().longest())).min(half)
     }
 
     const READS_WALL: bool = false;

@@ -68,7 +68,7 @@ pub(crate) fn ablation(protection: Protection) -> CheckPlan {
         Protection::Identity => plan,
         Protection::CompareOnRelease => CheckPlan { budget: Budget::NONE.with(Spend::Pause, 1), ..plan },
         Protection::DeadlineFromSend => plan,
-        Protection::RetryInsideTtl => CheckPlan { ttl: 7, budget: Budget::NONE.with(Spend::Loss, 1), ..plan },
+        Protection::RetryInsideTtl => CheckPlan { ttl: 8, budget: Budget::NONE.with(Spend::Loss, 1), ..plan },
         Protection::Reconciliation => CheckPlan { ttl: 7, budget: Budget::NONE.with(Spend::Loss, 1), ..plan },
         Protection::DriftMargin => {
             CheckPlan { ttl: 4, budget: Budget::NONE.with(Spend::Drift, 1).with(Spend::Pause, 1), ..plan }

@@ -101,7 +101,8 @@ fn good_will<M: Subject>(model: &Model<M>, walk: &Walk<M>, waiter: InstanceId) -
             (State::Up | State::Down, _) => None,
         }
     });
-    owed.map(Choice::Do).next().unwrap_or(Choice::Tick)
+    let possible = |action: &Action| walk.world.check(walk.now, action).is_ok();
+    owed.filter(possible).map(Choice::Do).next().unwrap_or(Choice::Tick)
 }
 
 /// The walk that goes round a circle until whoever waits has waited for too long.
