@@ -10,6 +10,8 @@
 //!
 //! [`Model`] is a [`stateright::Model`] too: its explorer and its checkers can be let loose on the same graph.
 
+mod frozen;
+
 use std::fmt;
 use std::hash::{Hash, Hasher};
 
@@ -18,13 +20,15 @@ use fencepost::store::StoreId;
 use fencepost::time::{Draw, Span};
 
 use crate::clock::{Rate, Time};
-use crate::digest::Digest;
+use crate::digest::Fingerprint;
 use crate::normal::{NOON, Normaliser};
 use crate::property::{Property, PropertySet};
 use crate::store::Grain;
 use crate::subject::{Ask, InstanceId, Subject};
 use crate::trace::{Step, describe};
 use crate::world::{Action, FlightId, Leg, Service, Setup, Stage, State, World, parts};
+
+pub use frozen::{Frozen, Parts, rows};
 
 /// What may go wrong, each so often as the [`Budget`] allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -264,9 +268,7 @@ impl<M: Subject> Model<M> {
 
     /// What brings its worlds to normal form; one for each thread.
     pub fn normaliser(&self) -> Normaliser {
-        let Scope { setup, tick, budget, judged, keeps_facts, .. } = &self.scope;
-        let late = if budget.left(Spend::Grain) > 0 { *tick } else { Span::ZERO };
-        Normaliser::new::<M>(setup, *judged, late, *keeps_facts, self.sorts())
+        Normaliser::new::<M>(&self.scope, self.sorts())
     }
 
     /// Where every path begins. The first tick is the first: a time of zero means never.
@@ -284,11 +286,23 @@ impl<M: Subject> Model<M> {
         normaliser: &mut Normaliser,
     ) -> Node<M> {
         let broken = world.verdict().broken();
-        world.verdict.clear();
-        let mut digest = Digest::new();
-        digest.word(normaliser.normalise(&mut world, now));
-        budget.hash(&mut digest);
-        Node { world, budget, broken, print: digest.value() }
+        world.forgive();
+        let print = self.settle(&mut world, now, &budget, normaliser);
+        Node { world, budget, broken, print }
+    }
+
+    /// Turns a world, as it is at `now`, into that of its node. Gives the node's fingerprint.
+    pub fn settle(
+        &self,
+        world: &mut World<M>,
+        now: Time,
+        budget: &Budget,
+        normaliser: &mut Normaliser,
+    ) -> u64 {
+        let mut print = Fingerprint::new();
+        print.word(normaliser.normalise(world, now, budget));
+        budget.hash(&mut print);
+        print.value()
     }
 
     /// The node that every path begins with.

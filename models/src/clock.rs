@@ -111,6 +111,11 @@ impl Clock {
         self.rate
     }
 
+    /// What is wrong with it: all that there is to know of a clock that was set to noon.
+    pub(crate) fn errors(&self) -> (Rate, i64) {
+        (self.rate, self.wall_offset)
+    }
+
     /// Moves its wall clock by so many nanoseconds; its monotonic clock does not jump.
     pub fn jump(&mut self, nanos: i64) {
         self.wall_offset = self.wall_offset.saturating_add(nanos);

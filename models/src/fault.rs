@@ -171,6 +171,11 @@ impl FaultSet {
     /// None.
     pub const NONE: FaultSet = FaultSet(0);
 
+    /// One bit for each fault.
+    pub(crate) const fn bits(self) -> u32 {
+        self.0
+    }
+
     /// These.
     pub fn of(faults: &[Fault]) -> FaultSet {
         faults.iter().copied().collect()

@@ -21,43 +21,100 @@ use std::hash::Hash;
 
 use fencepost::machine::{Identity, Relocate};
 use fencepost::store::{FencingToken, Revision};
-use fencepost::time::{Instant, Point, Span, StoreTime, Timestamp};
+use fencepost::time::{Draw, Instant, Point, Span, StoreTime, Timestamp};
 
+use crate::checker::{Budget, Scope, Spend};
 use crate::clock::{Time, WALL_ORIGIN};
-use crate::digest::Digest;
-use crate::property::{Fate, Fence, Property, PropertySet};
+use crate::digest::Fingerprint;
+use crate::property::{Fate, Fence, Property, PropertySet, joining};
 use crate::store::{Mark, SimStore, Simulated, Tag};
 use crate::subject::{InstanceId, Subject};
-use crate::world::{Bounds, Flight, Instance, Leg, Setup, Stage, State, World, parts};
+use crate::world::{Bounds, Flight, Instance, Leg, Stage, State, World, parts};
 
 /// What every clock shows in a world in normal form, in nanoseconds since its origin: long after anything a world
 /// remembers, and a whole number of milliseconds.
 pub const NOON: u64 = 1_000_000_000_000_000;
 
-/// Distinct values in order, each of which becomes its rank.
-#[derive(Clone, Debug, Default)]
-struct Ranks<T>(Vec<T>);
+const MILLI: u64 = 1_000_000;
 
-impl<T: Ord + Copy> Ranks<T> {
-    fn note(&mut self, value: T) {
-        if let Err(at) = self.0.binary_search(&value) {
-            self.0.insert(at, value);
+/// Distinct values, each of which becomes its rank.
+#[derive(Clone, Debug, Default)]
+struct Ranks {
+    /// Those below 64, one bit each: most are, because a step begins where its values were ranks.
+    low: u64,
+    /// The others. They are few.
+    high: Vec<u64>,
+}
+
+impl Ranks {
+    fn clear(&mut self) {
+        self.low = 0;
+        self.high.clear();
+    }
+
+    #[inline]
+    fn note(&mut self, value: u64) {
+        if value < 64 {
+            self.low |= 1 << value;
+        } else if !self.high.contains(&value) {
+            self.high.push(value);
         }
     }
 
-    fn of(&self, value: &T) -> u64 {
-        self.0.partition_point(|other| other < value) as u64
+    #[inline]
+    fn of(&self, value: u64) -> u64 {
+        if value < 64 {
+            u64::from((self.low & ((1 << value) - 1)).count_ones())
+        } else {
+            u64::from(self.low.count_ones()) + self.high.iter().filter(|&&other| other < value).count() as u64
+        }
     }
 
-    fn has(&self, value: &T) -> bool {
-        self.0.binary_search(value).is_ok()
+    fn has(&self, value: u64) -> bool {
+        if value < 64 { self.low >> value & 1 == 1 } else { self.high.contains(&value) }
+    }
+
+    fn len(&self) -> u64 {
+        u64::from(self.low.count_ones()) + self.high.len() as u64
     }
 }
 
-impl Ranks<(u64, u32)> {
-    /// The rank among those of the same group.
-    fn within(&self, group: u64, value: u32) -> u32 {
-        (self.of(&(group, value)) - self.of(&(group, 0))) as u32
+/// Points on one axis. Only the gaps between them count, and of a long gap only that it is long.
+#[derive(Clone, Debug, Default)]
+struct Axis {
+    /// In order.
+    points: Vec<u64>,
+    moved: Vec<u64>,
+}
+
+impl Axis {
+    fn clear(&mut self) {
+        self.points.clear();
+    }
+
+    fn note(&mut self, point: u64) {
+        if let Err(at) = self.points.binary_search(&point) {
+            self.points.insert(at, point);
+        }
+    }
+
+    /// Moves `origin` to `home`. What comes after it keeps its distance; of a gap before it, `far` is left at most.
+    fn shrink(&mut self, origin: u64, home: u64, far: u64) {
+        let (mut last, mut last_moved) = (origin, home);
+        self.moved.clear();
+        self.moved.extend(self.points.iter().rev().map(|&point| {
+            if point >= origin {
+                return home + (point - origin);
+            }
+            last_moved -= (last - point).min(far);
+            last = point;
+            last_moved
+        }));
+        self.moved.reverse();
+    }
+
+    fn moved(&self, point: u64) -> u64 {
+        self.moved[self.points.partition_point(|&other| other < point)]
     }
 }
 
@@ -87,61 +144,81 @@ pub struct Names {
     here: Instant,
     horizon: Span,
     phase: Span,
-    far: Span,
+    ttl: Span,
     slack: Span,
-    revisions: Ranks<u64>,
-    since: Ranks<u64>,
-    old: Ranks<u64>,
-    incarnations: Ranks<(u64, u32)>,
-    serials: Ranks<(u64, u32)>,
-    acquisitions: Ranks<(u64, u32)>,
+    /// How much later than they should the store lets entries expire, at most.
+    late: Span,
+    times: Axis,
+    stamps: Axis,
+    revisions: Ranks,
+    since: Ranks,
+    /// Of each instance.
+    incarnations: Vec<Ranks>,
+    /// Of each instance.
+    acquisitions: Vec<Ranks>,
+    /// Of each identity.
+    serials: Vec<(Identity, Ranks)>,
     /// Where each instance goes.
     places: Vec<u32>,
     /// Whether a machine knows another one's identity.
     knows_another: bool,
+    /// Whether serial numbers are kept as they are.
+    keeps_serials: bool,
 }
 
 impl Names {
-    fn survey(&mut self) {
+    fn survey(&mut self, instances: usize) {
         self.pass = Pass::Survey;
-        self.revisions.0.clear();
-        self.since.0.clear();
-        self.old.0.clear();
-        self.incarnations.0.clear();
-        self.serials.0.clear();
-        self.acquisitions.0.clear();
+        [&mut self.revisions, &mut self.since].into_iter().for_each(Ranks::clear);
+        for of_each in [&mut self.incarnations, &mut self.acquisitions] {
+            of_each.resize_with(instances, Ranks::default);
+            of_each.iter_mut().for_each(Ranks::clear);
+        }
+        self.serials.clear();
+        self.times.clear();
+        self.stamps.clear();
     }
 
-    /// A point in true time. Zero and "never" stay.
+    /// A point in true time that is compared with others of its kind, and with now. Zero and "never" stay.
     pub fn time(&mut self, time: &mut Time) {
         if *time == Time::ZERO || *time == Time::MAX {
             return;
         }
-        let age = self.now.since(*time);
         match self.pass {
-            Pass::Survey if age > self.far => self.old.note(time.as_nanos()),
-            Pass::Rename if age > self.far => {
-                let before = self.old.0.len() as u64 - self.old.of(&time.as_nanos());
-                *time = noon() - self.far - Span::from_nanos(before);
-            }
-            Pass::Rename => *time = moved(*time, self.now),
-            Pass::Survey | Pass::Mask(_) | Pass::Permute => {}
+            Pass::Survey => self.times.note(time.as_nanos()),
+            Pass::Rename => *time = Time::from_nanos(self.times.moved(time.as_nanos())),
+            Pass::Mask(_) | Pass::Permute => {}
         }
     }
 
-    /// When an entry expires on the store's clock.
+    /// A point in true time from which a message is on its way; how long ago does not matter once it is due.
+    fn departure(&mut self, time: &mut Time) {
+        if self.pass == Pass::Rename {
+            *time = moved(*time, self.now);
+        }
+    }
+
+    /// When an entry expires on the store's clock; once it has for all and for ever, it does not matter when.
     pub fn expiry(&mut self, time: &mut StoreTime) {
         if self.pass == Pass::Rename && *time != StoreTime::MAX {
-            let oldest = self.store_now - self.far;
-            *time = moved((*time).max(oldest), self.store_now);
+            *time = moved((*time).max(self.store_now - self.late), self.store_now);
         }
     }
 
-    /// A reading of an instance's wall clock.
+    /// A reading of a wall clock to which an entry's life may be added.
+    pub fn reading(&mut self, time: &mut Timestamp, life: Span) {
+        if self.pass == Pass::Survey {
+            self.stamps.note((*time + life).as_nanos());
+        }
+        self.timestamp(time);
+    }
+
+    /// A point on wall clocks that is compared with their readings.
     pub fn timestamp(&mut self, time: &mut Timestamp) {
-        if self.pass == Pass::Rename {
-            let now = Timestamp::from_nanos(WALL_ORIGIN + self.now.as_nanos());
-            *time = moved((*time).max(now - self.far * 2), now) + Span::from_nanos(WALL_ORIGIN);
+        match self.pass {
+            Pass::Survey => self.stamps.note(time.as_nanos()),
+            Pass::Rename => *time = Timestamp::from_nanos(self.stamps.moved(time.as_nanos())),
+            Pass::Mask(_) | Pass::Permute => {}
         }
     }
 
@@ -151,20 +228,22 @@ impl Names {
         self.instance(&mut tag.instance);
     }
 
+    #[inline]
     fn acquisition(&mut self, of: InstanceId, acquisition: &mut u32) {
-        let group = u64::from(of.0);
+        let ranks = &mut self.acquisitions[of.index()];
         match self.pass {
-            Pass::Survey => self.acquisitions.note((group, *acquisition)),
-            Pass::Rename => *acquisition = self.acquisitions.within(group, *acquisition),
+            Pass::Survey => ranks.note(u64::from(*acquisition)),
+            Pass::Rename => *acquisition = ranks.of(u64::from(*acquisition)) as u32,
             Pass::Mask(_) | Pass::Permute => {}
         }
     }
 
+    #[inline]
     fn incarnation(&mut self, of: InstanceId, incarnation: &mut u32) {
-        let group = u64::from(of.0);
+        let ranks = &mut self.incarnations[of.index()];
         match self.pass {
-            Pass::Survey => self.incarnations.note((group, *incarnation)),
-            Pass::Rename => *incarnation = self.incarnations.within(group, *incarnation),
+            Pass::Survey => ranks.note(u64::from(*incarnation)),
+            Pass::Rename => *incarnation = ranks.of(u64::from(*incarnation)) as u32,
             Pass::Mask(_) | Pass::Permute => {}
         }
     }
@@ -179,6 +258,15 @@ impl Names {
     fn grace(&mut self, deadline: &mut Instant) {
         if self.pass == Pass::Rename && *deadline != Instant::MAX {
             *deadline = moved((*deadline).max(self.here - self.slack - Span::from_nanos(1)), self.here);
+        }
+    }
+
+    /// When a request was sent that may prolong a lease: a time to live later is such a point.
+    fn sent(&mut self, sent: &mut Instant) {
+        if *sent != Instant::MAX {
+            let mut end = *sent + self.ttl;
+            self.grace(&mut end);
+            *sent = end - self.ttl;
         }
     }
 
@@ -222,7 +310,7 @@ impl Relocate for Names {
             Pass::Survey => self.since.note(time.as_nanos()),
             Pass::Rename => {
                 // `since` has the store's now as its last element, and so the present keeps its name.
-                let before = self.since.0.len() as u64 - 1 - self.since.of(&time.as_nanos());
+                let before = self.since.len() - 1 - self.since.of(time.as_nanos());
                 *time = noon() - Span::from_nanos(before);
             }
             Pass::Mask(_) | Pass::Permute => {}
@@ -235,7 +323,7 @@ impl Relocate for Names {
         }
         match self.pass {
             Pass::Survey => self.revisions.note(revision.0),
-            Pass::Rename => revision.0 = self.revisions.of(&revision.0) + 1,
+            Pass::Rename => revision.0 = self.revisions.of(revision.0) + 1,
             Pass::Mask(_) | Pass::Permute => {}
         }
     }
@@ -256,10 +344,19 @@ impl Relocate for Names {
     }
 
     fn serial(&mut self, identity: Identity, serial: &mut u32) {
-        match self.pass {
-            Pass::Survey => self.serials.note((identity.0, *serial)),
-            Pass::Rename => *serial = self.serials.within(identity.0, *serial),
-            Pass::Mask(_) | Pass::Permute => {}
+        if self.keeps_serials {
+            return;
+        }
+        let of_same = self.serials.iter_mut().find(|(other, _)| *other == identity);
+        match (self.pass, of_same) {
+            (Pass::Survey, Some((_, ranks))) => ranks.note(u64::from(*serial)),
+            (Pass::Survey, None) => {
+                let mut ranks = Ranks::default();
+                ranks.note(u64::from(*serial));
+                self.serials.push((identity, ranks));
+            }
+            (Pass::Rename, Some((_, ranks))) => *serial = ranks.of(u64::from(*serial)) as u32,
+            (Pass::Rename, None) | (Pass::Mask(_) | Pass::Permute, _) => {}
         }
     }
 }
@@ -302,7 +399,6 @@ impl<M: Subject> Instance<M> {
         names.incarnation(id, &mut self.incarnation);
         names.acquisition(id, &mut self.caller.acquisition);
         names.time(&mut self.caller.asked);
-        names.time(&mut self.resumed);
         names.grace(&mut self.caller.deadline);
         names.grace(&mut self.lease_end);
         if let Some(token) = &mut self.caller.token {
@@ -316,8 +412,8 @@ impl<M: Subject> Flight<M> {
         names.here = names.monos[self.instance.index()];
         names.tag(&mut self.tag);
         names.time(&mut self.sent);
-        names.time(&mut self.since);
-        names.instant(&mut self.sent_mono);
+        names.departure(&mut self.since);
+        names.sent(&mut self.sent_mono);
         match &mut self.leg {
             Leg::Request(op) => M::Store::relocate_op(op, names),
             Leg::Reply(answer, at) => {
@@ -356,38 +452,50 @@ impl<M: Subject> World<M> {
 pub struct Normaliser {
     names: Names,
     bounds: Bounds,
-    /// How long an expired entry may yet be revived by a store that lets them expire late.
-    late: Span,
     judged: PropertySet,
     keeps_facts: bool,
     is_symmetric: bool,
+    /// Longer than any length that a monitor adds to a time before it compares it with another.
+    far: Span,
+    tick: Span,
     order: Vec<u32>,
     colours: Vec<u64>,
+    /// What each instance and each message is, apart from its place.
+    prints: Vec<u64>,
 }
 
 impl Normaliser {
-    /// One for worlds of this setup, in which these properties are judged. `late` is how much later than it should
-    /// an entry may expire. Who `keeps_facts` tells violations of one property with different
-    /// [circumstances](crate::property::Facts) apart.
-    pub fn new<M: Subject>(
-        setup: &Setup<M::Config>,
-        judged: PropertySet,
-        late: Span,
-        keeps_facts: bool,
-        is_symmetric: bool,
-    ) -> Normaliser {
+    /// One for the worlds of this scope; if it `sorts`, instances that can be exchanged are.
+    pub fn new<M: Subject>(scope: &Scope<M::Config>, sorts: bool) -> Normaliser {
+        let Scope { setup, tick, budget, judged, .. } = scope;
         let (bounds, ttl) = (setup.bounds, M::ttl(&setup.config));
-        // Longer than any length that a monitor adds to a time.
-        let far = ttl * 2 + bounds.orphan + bounds.call + bounds.delay * 10 + bounds.slack * 2;
+        let left = |what: Spend| u64::from(budget.left(what));
         let names = Names {
             horizon: M::horizon(&setup.config),
             phase: M::phase(&setup.config),
-            far,
+            ttl,
             slack: bounds.slack,
+            late: if left(Spend::Grain) > 0 { *tick } else { Span::ZERO },
+            // An incarnation that bears an old name counts its attempts anew, and so meets its old numbers one by one.
+            keeps_serials: left(Spend::Rejoin) > 0,
             ..Names::default()
         };
-        let (order, colours) = (Vec::new(), Vec::new());
-        Normaliser { names, bounds, late, judged, keeps_facts, is_symmetric, order, colours }
+        let in_order =
+            if judged.has(Property::Order) { joining::<M>(&setup.config, &bounds) } else { Span::ZERO };
+        let far =
+            (ttl + bounds.orphan).max(bounds.delay * 2 + bounds.slack).max(in_order) + Span::from_nanos(1);
+        Normaliser {
+            names,
+            bounds,
+            judged: *judged,
+            keeps_facts: scope.keeps_facts,
+            is_symmetric: sorts,
+            far,
+            tick: *tick,
+            order: Vec::new(),
+            colours: Vec::new(),
+            prints: Vec::new(),
+        }
     }
 
     /// Which instance of the world as it was stands at each place now.
@@ -395,11 +503,18 @@ impl Normaliser {
         &self.order
     }
 
-    /// Brings a world, as it is at `now`, to its normal form, in which it is noon. Gives its fingerprint.
-    pub fn normalise<M: Subject>(&mut self, world: &mut World<M>, now: Time) -> u64 {
+    /// The fingerprints of what the world is made of that was brought to normal form last: those of the instances at
+    /// their places, and then those of the messages.
+    pub(crate) fn prints(&self) -> &[u64] {
+        &self.prints
+    }
+
+    /// Brings a world, as it is at `now`, to its normal form, in which it is noon. Gives its fingerprint. No more may
+    /// go wrong from now on than is in the `budget`.
+    pub fn normalise<M: Subject>(&mut self, world: &mut World<M>, now: Time, budget: &Budget) -> u64 {
         self.forget(world, now);
         let names = &mut self.names;
-        names.survey();
+        names.survey(world.instances.len());
         names.now = now;
         names.store_now = world.stores[0].now(now);
         names.monos.clear();
@@ -410,6 +525,7 @@ impl Normaliser {
         world.relocate(names);
         world.fences = fences;
         self.forget_fences(world);
+        self.shrink(world, now, budget);
         let names = &mut self.names;
         world.fences.iter_mut().for_each(|fence| fence.relocate(names));
         names.pass = Pass::Rename;
@@ -418,17 +534,28 @@ impl Normaliser {
         self.sort(world)
     }
 
+    /// Makes what is long ago no longer than it need be.
+    fn shrink<M: Subject>(&mut self, world: &World<M>, now: Time, budget: &Budget) {
+        let names = &mut self.names;
+        names.times.shrink(now.as_nanos(), NOON, self.far.as_nanos());
+        // No wall clock shows less, now or ever.
+        let left = |what: Spend| u64::from(budget.left(what));
+        let behind = (names.ttl + self.tick) * left(Spend::Jump) + self.tick * left(Spend::Drift);
+        let walls = world.instances.iter().map(|one| one.clock.now(now, Draw::default()).wall);
+        let (true_wall, true_noon) = (WALL_ORIGIN + now.as_nanos(), WALL_ORIGIN + NOON);
+        let oldest = walls.map(Timestamp::as_nanos).fold(true_wall, u64::min) - behind.as_nanos();
+        let whole_millis = (names.ttl.as_nanos() / MILLI + 2) * MILLI;
+        names.stamps.shrink(oldest, true_noon - (true_wall - oldest), whole_millis);
+    }
+
     /// Drops what nothing will ever ask for again.
     fn forget<M: Subject>(&self, world: &mut World<M>, now: Time) {
-        let bounds = &self.bounds;
-        let keeps_trouble = self.judged.has(Property::Stability) || self.judged.has(Property::Order);
-        let over = |time: Time, span: Span| time + span + bounds.slack < now;
         for store in &mut world.stores {
-            if over(store.resumed, bounds.delay) {
+            if store.resumed + self.bounds.delay + self.bounds.slack < now {
                 store.resumed = Time::ZERO;
             }
             store.pending = Default::default();
-            let dead = store.now(now) - self.late;
+            let dead = store.dead(now);
             for shelf in &mut store.shelves {
                 M::Store::sweep(shelf, dead);
                 M::Store::for_each_mark(shelf, &mut |mark| self.forget_of_mark::<M>(mark));
@@ -442,57 +569,27 @@ impl Normaliser {
             }
             Leg::Request(_) | Leg::Reply(..) | Leg::Lost | Leg::Hint(_) | Leg::Write(_) | Leg::Landed => true,
         });
-        let noticed = world.stores[0].shelves.iter_mut().find_map(|shelf| {
-            let mark = M::Store::lock(shelf)?;
-            let owner = &world.instances[mark.by.instance.index()].caller;
-            // Only while it waits does it matter that it stands in its own way.
-            if owner.stage != Stage::Waiting || owner.acquisition != mark.by.acquisition {
-                mark.noticed = Time::MAX;
-            }
-            (mark.noticed != Time::MAX).then_some(mark.by.instance)
-        });
         for (index, instance) in world.instances.iter_mut().enumerate() {
             let id = InstanceId(index as u32);
-            let stage = instance.caller.stage;
-            if instance.state == State::Down {
-                instance.machine = M::new(&world.config, instance.identity);
-            }
-            if stage != Stage::Waiting {
-                (instance.caller.deadline, instance.caller.patient) = (Instant::MAX, false);
-            }
-            if stage != Stage::Holding {
-                (instance.caller.token, instance.lease_end) = (None, Instant::MAX);
-            }
-            if stage != Stage::Waiting || !self.judged.has(Property::Order) {
-                instance.caller.asked = Time::ZERO;
-            }
-            let notices = noticed == Some(id);
-            if !matches!(stage, Stage::Waiting | Stage::Holding) {
-                instance.trouble = 0;
-            }
-            if !keeps_trouble {
-                // What counts is whether there was any since.
-                let since = notices && instance.trouble != instance.trouble_at_notice;
-                (instance.trouble, instance.trouble_at_notice) = (u32::from(since), 0);
-            } else if !notices {
-                instance.trouble_at_notice = 0;
-            }
-            if !self.keeps_facts {
-                (instance.fate, instance.cut_short) = (Fate::Natural, false);
-                instance.setbacks = Default::default();
-            }
-            instance.pending = Default::default();
-            instance.awaited.clear();
-        }
-        // Only a request that was sent after that can be late to meet an entry which nobody wants.
-        let asked_from =
-            world.stores[0].shelves.iter_mut().filter_map(|shelf| M::Store::lock(shelf)).map(|mark| {
-                if mark.abandoned == Time::MAX { mark.noticed } else { mark.abandoned.min(mark.noticed) }
+            let lock = M::Store::lock(&mut world.stores[0].shelves[instance.resource as usize]);
+            let notices = lock.is_some_and(|mark| {
+                // That it stands in its own way matters while it waits for that very entry.
+                let waits = instance.caller.stage == Stage::Waiting
+                    && instance.caller.acquisition == mark.by.acquisition;
+                if mark.by.instance == id && !waits {
+                    mark.noticed = Time::MAX;
+                }
+                mark.noticed != Time::MAX && mark.by.instance == id
             });
-        let asked_from = asked_from.min().unwrap_or(Time::MAX);
+            if instance.state == State::Down {
+                instance.machine = M::new(&world.config, Identity::default());
+            }
+            self.forget_of_instance(instance, &world.config, notices);
+        }
         for (id, flight) in world.flights.iter_mut() {
             let instance = &mut world.instances[flight.instance.index()];
-            self.forget_of_flight(flight, instance, now, asked_from, keeps_trouble);
+            let lock = M::Store::lock(&mut world.stores[0].shelves[instance.resource as usize]).copied();
+            self.forget_of_flight(flight, instance, now, lock);
             if let (Leg::Reply(_, at), false) = (&mut flight.leg, M::reads_store_time(&world.config)) {
                 *at = StoreTime::ZERO;
             }
@@ -503,36 +600,76 @@ impl Normaliser {
         world.instances.iter_mut().for_each(|instance| instance.resumed = Time::ZERO);
     }
 
+    /// Whether anybody asks how much trouble an instance is in, or what it was hit by when it was in none. Who asks for
+    /// reconciliation only asks whether there was any since.
+    fn keeps_trouble(&self) -> bool {
+        let asked = [Property::Stability, Property::Order];
+        self.keeps_facts || asked.into_iter().any(|property| self.judged.has(property))
+    }
+
+    /// `notices` says whether it was refused by its own entry, which is still there.
+    fn forget_of_instance<M: Subject>(&self, instance: &mut Instance<M>, config: &M::Config, notices: bool) {
+        let stage = instance.caller.stage;
+        if stage != Stage::Waiting {
+            (instance.caller.deadline, instance.caller.patient) = (Instant::MAX, false);
+        }
+        if stage != Stage::Holding {
+            instance.lease_end = Instant::MAX;
+        }
+        if stage != Stage::Holding && instance.machine.belief().is_none() {
+            instance.caller.token = None;
+        }
+        if stage != Stage::Waiting || !self.judged.has(Property::Order) {
+            instance.caller.asked = Time::ZERO;
+        }
+        // Who wants nothing and waits for nothing is told nothing before it asks, and then it begins afresh.
+        let waits = !instance.awaited.is_empty() || instance.machine.deadline(config).is_some();
+        if !self.keeps_trouble() {
+            let since = notices && instance.trouble != instance.trouble_at_notice;
+            (instance.trouble, instance.trouble_at_notice) = (u32::from(since), 0);
+        } else if !notices {
+            instance.trouble_at_notice = 0;
+            if stage == Stage::Idle && !waits {
+                instance.trouble = 0;
+            }
+        }
+        if !self.keeps_facts {
+            (instance.fate, instance.cut_short) = (Fate::Natural, false);
+            instance.setbacks = Default::default();
+        }
+        instance.pending = Default::default();
+        instance.awaited.clear();
+    }
+
+    /// `lock` is the mark of the lock's entry, if there is one.
     fn forget_of_flight<M: Subject>(
         &self,
         flight: &mut Flight<M>,
         instance: &Instance<M>,
         now: Time,
-        asked_from: Time,
-        keeps_trouble: bool,
+        lock: Option<Mark>,
     ) {
-        let is_request = matches!(flight.leg, Leg::Request(_));
-        let prolongs = instance.caller.stage == Stage::Holding
-            && match flight.leg {
-                Leg::Request(_) => flight.awaited,
-                Leg::Reply(..) => flight.prolonged,
-                Leg::Lost | Leg::Hint(_) | Leg::Write(_) | Leg::Landed => false,
-            };
-        if !prolongs {
-            (flight.sent_mono, flight.trouble, flight.prolonged) = (Instant::MAX, 0, false);
+        let (is_request, is_lost) = (matches!(flight.leg, Leg::Request(_)), matches!(flight.leg, Leg::Lost));
+        let may_prolong = match flight.leg {
+            Leg::Request(_) => flight.awaited,
+            Leg::Reply(..) => flight.prolonged,
+            Leg::Lost | Leg::Hint(_) | Leg::Write(_) | Leg::Landed => false,
+        };
+        if !may_prolong {
+            (flight.sent_mono, flight.prolonged) = (Instant::MAX, false);
         }
-        if !keeps_trouble {
+        // A renewal that something went wrong with, or that takes too long, makes nothing good.
+        let is_clean = flight.faults.is_empty() && now <= flight.sent + self.bounds.delay * 2;
+        let makes_good = may_prolong && is_clean && self.keeps_trouble();
+        if !makes_good {
             flight.trouble = 0;
         }
-        let is_aged = is_request && (M::Store::COUNTS_AGE || flight.sent > asked_from);
-        let is_timed = prolongs && keeps_trouble;
-        if !is_aged && !is_timed {
-            flight.sent = Time::ZERO;
+        let is_timed = makes_good && (flight.trouble > 0 || self.keeps_facts);
+        if !is_timed {
+            flight.sent = if is_request { self.forget_age::<M>(flight.sent, now, lock) } else { Time::ZERO };
         }
-        if matches!(flight.leg, Leg::Hint(_)) {
-            flight.tag.acquisition = 0;
-        }
-        // What cannot arrive begins its way anew when it can.
+        // What cannot arrive begins its way anew when it can. Whoever waits for what is lost gives up all the same.
+        flight.stalled &= !is_lost;
         let waits = match flight.leg {
             Leg::Reply(..) | Leg::Hint(_) | Leg::Lost => instance.state == State::Paused,
             Leg::Request(_) | Leg::Write(_) | Leg::Landed => false,
@@ -546,10 +683,33 @@ impl Normaliser {
             flight.faults = Default::default();
         }
         flight.refused_by_itself &= self.judged.has(Property::Reconciliation);
-        if matches!(flight.leg, Leg::Reply(..) | Leg::Lost) && !flight.refused_by_itself {
+        let is_named = match flight.leg {
+            Leg::Request(_) | Leg::Write(_) => true,
+            Leg::Reply(..) => flight.refused_by_itself,
+            Leg::Lost | Leg::Hint(_) | Leg::Landed => false,
+        };
+        if !is_named {
             flight.tag.acquisition = instance.caller.acquisition;
         }
         (flight.serial, flight.is_copy) = (0, flight.is_copy && is_request);
+    }
+
+    /// What is left of when a request was sent, where only the monitors ask. They ask whether that was long after its
+    /// lock was given up, and whether it was long after its owner noticed. Of what is given up or noticed later, it was
+    /// not; and so the last moment of which the same is true will do.
+    fn forget_age<M: Subject>(&self, sent: Time, now: Time, lock: Option<Mark>) -> Time {
+        if M::Store::COUNTS_AGE {
+            return sent;
+        }
+        let Some(mark) = lock else { return Time::ZERO };
+        let end = mark.abandoned.max(mark.touched) + self.names.ttl + self.bounds.orphan;
+        let notice = mark.noticed + self.bounds.delay * 2 + self.bounds.slack;
+        match (sent > end, sent > notice) {
+            (false, false) => Time::ZERO,
+            (true, false) => now.min(notice),
+            (false, true) => now.min(end),
+            (true, true) => now,
+        }
     }
 
     fn forget_of_mark<M: Subject>(&self, mark: &mut Mark) {
@@ -575,9 +735,9 @@ impl Normaliser {
     fn forget_fences<M: Subject>(&self, world: &mut World<M>) {
         let revisions = &self.names.revisions;
         for fence in &mut world.fences {
-            if !revisions.has(&fence.token) {
+            if !revisions.has(fence.token) {
                 fence.writer = None;
-                if revisions.of(&fence.token) == 0 {
+                if revisions.of(fence.token) == 0 {
                     fence.token = 0;
                 }
             }
@@ -597,7 +757,7 @@ impl Normaliser {
         }
         for store in &mut world.stores {
             store.clock.set_to_noon(now, false);
-            store.counter = self.names.revisions.0.len() as u64;
+            store.counter = self.names.revisions.len();
         }
     }
 
@@ -607,20 +767,24 @@ impl Normaliser {
         self.order.clear();
         self.order.extend(0..count);
         if !self.is_symmetric {
-            self.count_believers(world);
+            world.name_believers();
             return self.fingerprint(world);
         }
         self.colour(world);
         let colours = &mut self.colours;
         self.order.sort_by_key(|&index| colours[index as usize]);
         colours.sort_unstable();
-        let sorted = self.order.clone();
+        let sorted = std::mem::take(&mut self.order);
         self.place(world, &sorted);
-        self.count_believers(world);
+        self.order = sorted;
+        world.name_believers();
         let least = self.fingerprint(world);
         // Those who look alike by themselves may yet differ in what others know of them: the least of all orders counts.
+        if self.colours.windows(2).all(|pair| pair[0] != pair[1]) {
+            return least;
+        }
         let ties: Vec<bool> = self.colours.windows(2).map(|pair| pair[0] == pair[1]).collect();
-        if ties.contains(&true) { self.break_ties(world, &ties, least) } else { least }
+        self.break_ties(world, &ties, least)
     }
 
     /// What each instance looks like by itself.
@@ -631,10 +795,10 @@ impl Normaliser {
             let mut machine = instance.machine.clone();
             self.names.pass = Pass::Mask(InstanceId(index as u32));
             machine.relocate(&mut self.names);
-            let mut digest = Digest::new();
-            machine.hash(&mut digest);
-            hash_instance(instance, &mut digest);
-            self.colours.push(digest.value());
+            let mut print = Fingerprint::new();
+            machine.hash(&mut print);
+            hash_instance(instance, &mut print);
+            self.colours.push(print.value());
         }
     }
 
@@ -650,7 +814,7 @@ impl Normaliser {
         }
         names.pass = Pass::Permute;
         world.relocate(names);
-        let mut places = names.places.clone();
+        let places = &mut names.places;
         for index in 0..places.len() {
             while places[index] as usize != index {
                 let place = places[index] as usize;
@@ -667,76 +831,94 @@ impl Normaliser {
         for candidate in &candidates[1..] {
             self.place(world, &steps_between(&present, candidate));
             present.clone_from(candidate);
-            self.count_believers(world);
+            world.name_believers();
             let print = self.fingerprint(world);
             if print < least {
                 least = print;
                 best.clone_from(candidate);
             }
         }
-        self.place(world, &steps_between(&present, &best));
-        self.count_believers(world);
         self.order = best.iter().map(|&place| self.order[place as usize]).collect();
+        if present != best {
+            self.place(world, &steps_between(&present, &best));
+            world.name_believers();
+            self.fingerprint(world);
+        }
         least
     }
 
-    fn count_believers<M: Subject>(&self, world: &mut World<M>) {
-        world.believers.iter_mut().for_each(Vec::clear);
-        for index in 0..world.instances.len() {
-            let id = InstanceId(index as u32);
-            let believes = world.believes(id);
-            let instance = &mut world.instances[index];
-            instance.believes = believes;
-            if believes {
-                world.believers[instance.resource as usize].push(id);
-            }
-        }
-    }
-
     /// The hash of a world in normal form: of all that its future depends on.
-    fn fingerprint<M: Subject>(&self, world: &World<M>) -> u64 {
-        let mut digest = Digest::new();
+    fn fingerprint<M: Subject>(&mut self, world: &World<M>) -> u64 {
+        let mut print = Fingerprint::new();
+        self.prints.clear();
         for (place, instance) in world.instances.iter().enumerate() {
+            let mut own = Fingerprint::new();
+            own.word(place as u64);
             if self.is_symmetric {
-                digest.word(self.colours[place]);
+                own.word(self.colours[place]);
             }
             if !self.is_symmetric || self.names.knows_another {
-                instance.machine.hash(&mut digest);
-                hash_instance(instance, &mut digest);
+                instance.machine.hash(&mut own);
+                hash_instance(instance, &mut own);
             }
+            print.word(own.value());
+            self.prints.push(own.value());
         }
         for store in &world.stores {
-            store.shelves.hash(&mut digest);
-            store.replica.hash(&mut digest);
-            (store.paused, store.grain, store.resumed).hash(&mut digest);
+            store.shelves.hash(&mut print);
+            store.replica.hash(&mut print);
+            (store.paused, store.grain, store.resumed).hash(&mut print);
         }
-        world.fences.hash(&mut digest);
-        world.void_until.hash(&mut digest);
+        world.fences.hash(&mut print);
+        world.void_until.hash(&mut print);
         // Messages under way are a bag.
-        let flights = world.flights().fold(0_u64, |sum, (_, flight)| sum.wrapping_add(hash_flight(flight)));
-        digest.word(flights);
-        digest.value()
+        let mut sum = 0_u64;
+        for (_, flight) in world.flights() {
+            let own = hash_flight(flight);
+            self.prints.push(own);
+            sum = sum.wrapping_add(own);
+        }
+        print.word(sum);
+        print.value()
     }
 }
 
 /// All that counts of an instance but its machine.
-fn hash_instance<M: Subject>(instance: &Instance<M>, digest: &mut Digest) {
-    let caller = &instance.caller;
-    (instance.state, caller.stage, caller.patient, caller.acquisition, caller.token).hash(digest);
-    (caller.deadline, caller.asked, instance.lease_end, instance.resumed).hash(digest);
-    (instance.trouble, instance.trouble_at_notice, instance.resource).hash(digest);
-    (instance.incarnation, parts(instance.identity).map(|(_, incarnation)| incarnation)).hash(digest);
-    (instance.to_store_cut, instance.from_store_cut, &instance.clock).hash(digest);
-    (instance.setbacks, instance.fate, instance.cut_short).hash(digest);
+fn hash_instance<M: Subject>(instance: &Instance<M>, print: &mut Fingerprint) {
+    let pair = |one: u32, other: u32| u64::from(one) << 32 | u64::from(other);
+    let (caller, (rate, wall_offset)) = (&instance.caller, instance.clock.errors());
+    let flags = [caller.patient, instance.to_store_cut, instance.from_store_cut, instance.cut_short];
+    let small = [instance.state as u32, caller.stage as u32, instance.fate as u32];
+    let small = flags.into_iter().fold(0, |sum, flag| sum << 1 | u32::from(flag)) << 6
+        | small.into_iter().fold(0, |sum, number| sum << 2 | number);
+    print.word(pair(small, caller.acquisition));
+    print.word(caller.token.map_or(0, |token| token.0 + 1));
+    print.word(caller.deadline.as_nanos());
+    print.word(caller.asked.as_nanos());
+    print.word(instance.lease_end.as_nanos());
+    print.word(pair(instance.trouble, instance.trouble_at_notice));
+    print.word(pair(instance.resource, instance.incarnation));
+    print.word(parts(instance.identity).map_or(u64::MAX, |(_, incarnation)| u64::from(incarnation)));
+    print.word(pair(instance.setbacks.bits(), rate.0.cast_unsigned()));
+    print.word(wall_offset.cast_unsigned());
 }
 
 fn hash_flight<M: Subject>(flight: &Flight<M>) -> u64 {
-    let mut digest = Digest::new();
-    (flight.instance, flight.tag, flight.store, flight.call.filter(|_| flight.awaited)).hash(&mut digest);
-    (&flight.leg, flight.sent, flight.since, flight.sent_mono).hash(&mut digest);
-    (flight.stalled, flight.is_copy, flight.awaited, flight.refused_by_itself).hash(&mut digest);
-    (flight.prolonged, flight.trouble, flight.faults).hash(&mut digest);
-    digest.value()
+    let pair = |one: u32, other: u32| u64::from(one) << 32 | u64::from(other);
+    let mut print = Fingerprint::new();
+    let flags = [flight.stalled, flight.is_copy, flight.awaited, flight.refused_by_itself, flight.prolonged];
+    let small = flags.into_iter().fold(u32::from(flight.store.0), |sum, flag| sum << 1 | u32::from(flag));
+    print.word(pair(flight.instance.0, small));
+    print.word(pair(flight.tag.instance.0, flight.tag.acquisition));
+    print.word(pair(flight.trouble, flight.faults.bits()));
+    print.word(flight.sent.as_nanos());
+    print.word(flight.since.as_nanos());
+    print.word(flight.sent_mono.as_nanos());
+    if flight.awaited {
+        flight.call.hash(&mut print);
+    }
+    flight.leg.hash(&mut print);
+    print.value()
 }
 
 /// Every order of `ties.len() + 1` places in which only those change places that a row of ties connects. The first

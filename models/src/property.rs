@@ -12,7 +12,7 @@ use crate::clock::Time;
 use crate::fault::FaultSet;
 use crate::store::{Mark, Simulated, Tag, Touch};
 use crate::subject::{InstanceId, Subject, Told};
-use crate::world::{FlightId, Instance, Stage, State, World};
+use crate::world::{Bounds, FlightId, Instance, Stage, State, World};
 
 /// A promise that an algorithm can make.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -156,6 +156,12 @@ impl PropertySet {
     pub fn iter(self) -> impl Iterator<Item = Property> {
         Property::ALL.into_iter().filter(move |property| self.has(*property))
     }
+}
+
+/// How long it may take to get into line. Three round trips: the head of the line, the lock, the place. An old place
+/// of which nobody knows whether it is there takes a time-out and two more to be left.
+pub(crate) fn joining<M: Subject>(config: &M::Config, bounds: &Bounds) -> Span {
+    bounds.delay * 10 + bounds.slack * 2 + M::ttl(config).portion(Ppm::percent(25))
 }
 
 /// How an acquisition's entry in the store came to its end.
@@ -479,10 +485,7 @@ impl<M: Subject> World<M> {
         {
             return;
         }
-        // Joining takes three round trips: the head of the line, the lock, the place. An old place of which nobody
-        // knows whether it is there takes a time-out and two more to be left.
-        let unknown = M::ttl(&self.config).portion(Ppm::percent(25));
-        let joining = self.bounds.delay * 10 + self.bounds.slack * 2 + unknown;
+        let joining = joining::<M>(&self.config, &self.bounds);
         let overtaken = |other: &Instance<M>| {
             other.resource == served.resource
                 && (other.state, other.caller.stage, other.trouble) == (State::Up, Stage::Waiting, 0)

@@ -174,7 +174,8 @@ pub trait Simulated: Protocol + Clone + Debug + Send + Sync {
     /// Every mark.
     fn for_each_mark(shelf: &mut Self::Shelf, look: &mut dyn FnMut(&mut Mark));
 
-    /// Removes what had expired for all and for ever at `dead`. What somebody may still find stays.
+    /// Removes what has expired if what expires at `dead` has, for all and for ever. What somebody may still find
+    /// stays.
     fn sweep(shelf: &mut Self::Shelf, dead: StoreTime);
 
     /// Whether a request can do nothing any more, now or ever: all that may come of it is an answer.
@@ -244,7 +245,7 @@ impl LockKey for line::Key {
 }
 
 /// The entries of one namespace, in the order of keys.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Debug, PartialEq, Eq, Hash)]
 pub struct Shelf<K, R>(Vec<Slot<K, R>>);
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -252,6 +253,16 @@ struct Slot<K, R> {
     key: K,
     entry: Entry<R>,
     mark: Mark,
+}
+
+impl<K: Clone, R: Clone> Clone for Shelf<K, R> {
+    fn clone(&self) -> Shelf<K, R> {
+        Shelf(self.0.clone())
+    }
+
+    fn clone_from(&mut self, other: &Shelf<K, R>) {
+        self.0.clone_from(&other.0);
+    }
 }
 
 impl<K, R> Default for Shelf<K, R> {
@@ -460,7 +471,7 @@ fn relocate_entry<R: Named>(entry: &mut Entry<R>, names: &mut Names) {
 }
 
 /// One store with its clock, its namespaces and its lies.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct SimStore<P: Simulated> {
     /// Its clock.
     pub clock: Clock,
@@ -478,6 +489,20 @@ pub struct SimStore<P: Simulated> {
     pub grain: Grain,
     /// Faults that hit it and that no operation has met yet.
     pub pending: FaultSet,
+}
+
+impl<P: Simulated> Clone for SimStore<P> {
+    fn clone(&self) -> SimStore<P> {
+        let (clock, shelves, replica) = (self.clock.clone(), self.shelves.clone(), self.replica.clone());
+        SimStore { clock, shelves, replica, ..*self }
+    }
+
+    fn clone_from(&mut self, other: &SimStore<P>) {
+        let (mut shelves, mut replica) = (std::mem::take(&mut self.shelves), self.replica.take());
+        shelves.clone_from(&other.shelves);
+        replica.clone_from(&other.replica);
+        *self = SimStore { clock: other.clock.clone(), shelves, replica, ..*other };
+    }
 }
 
 impl<P: Simulated> SimStore<P> {
@@ -498,6 +523,19 @@ impl<P: Simulated> SimStore<P> {
     /// Its clock at `now`.
     pub fn now(&self, now: Time) -> StoreTime {
         StoreTime::from_nanos(self.clock.read(now))
+    }
+
+    /// What expires on its clock then, or before, has expired.
+    pub fn dead(&self, now: Time) -> StoreTime {
+        self.now(now) + self.grain.early - self.grain.late
+    }
+
+    /// From now on expiry is off by so much. What has expired stays so.
+    pub fn set_grain(&mut self, now: Time, grain: Grain) {
+        let dead = self.dead(now);
+        let shelves = self.shelves.iter_mut().chain(self.replica.iter_mut().flatten());
+        shelves.for_each(|shelf| P::sweep(shelf, dead));
+        self.grain = grain;
     }
 
     /// The replica stops following.

@@ -188,9 +188,10 @@ impl<V: Clone + Eq + Hash + Debug + Send + Sync + 'static> Simulated for Kv<V> {
 
     fn relocate_op(op: &mut KvOp<V>, names: &mut Names) {
         match op {
-            KvOp::Insert { wall, .. } | KvOp::Update { wall, .. } | KvOp::Get { wall } => {
-                names.timestamp(wall)
+            KvOp::Insert { wall, expire_in_secs, .. } | KvOp::Update { wall, expire_in_secs, .. } => {
+                names.reading(wall, Span::from_secs(*expire_in_secs));
             }
+            KvOp::Get { wall } => names.timestamp(wall),
             KvOp::Delete => {}
         }
     }

@@ -134,7 +134,7 @@ impl<M: Machine> Flight<M> {
 }
 
 /// All messages under way, each in a place that is free again when it has landed.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Flights<M: Machine> {
     places: Vec<Flight<M>>,
     free: Vec<FlightId>,
@@ -142,12 +142,26 @@ pub(crate) struct Flights<M: Machine> {
     sent: u64,
 }
 
+impl<M: Machine> Clone for Flights<M> {
+    fn clone(&self) -> Flights<M> {
+        let Flights { places, free, fresh, sent } = self;
+        Flights { places: places.clone(), free: free.clone(), fresh: fresh.clone(), sent: *sent }
+    }
+
+    fn clone_from(&mut self, other: &Flights<M>) {
+        self.places.clone_from(&other.places);
+        self.free.clone_from(&other.free);
+        self.fresh.clone_from(&other.fresh);
+        self.sent = other.sent;
+    }
+}
+
 impl<M: Machine> Flights<M> {
     pub(super) const fn new() -> Flights<M> {
         Flights { places: Vec::new(), free: Vec::new(), fresh: Vec::new(), sent: 0 }
     }
 
-    pub(super) fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.places.clear();
         self.free.clear();
         self.fresh.clear();
@@ -192,6 +206,12 @@ impl<M: Machine> Flights<M> {
         self.places.retain(|flight| !matches!(flight.leg, Leg::Landed) && keeps(flight));
         self.free.clear();
         self.fresh.clear();
+    }
+
+    /// Takes over a message that is under way.
+    pub(crate) fn push(&mut self, flight: Flight<M>) -> FlightId {
+        self.places.push(flight);
+        FlightId(self.places.len() as u32 - 1)
     }
 
     /// Sends a message.

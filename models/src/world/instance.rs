@@ -67,7 +67,7 @@ pub struct Caller {
 }
 
 /// One instance.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Instance<M: Machine> {
     /// Its machine.
     pub machine: M,
@@ -104,7 +104,26 @@ pub struct Instance<M: Machine> {
     pub(crate) pending: FaultSet,
 }
 
+impl<M: Machine> Clone for Instance<M> {
+    fn clone(&self) -> Instance<M> {
+        self.awaiting(self.awaited.clone())
+    }
+
+    /// A checker copies one over another for every step it tries: that allocates nothing.
+    fn clone_from(&mut self, other: &Instance<M>) {
+        let mut awaited = std::mem::take(&mut self.awaited);
+        awaited.clone_from(&other.awaited);
+        *self = other.awaiting(awaited);
+    }
+}
+
 impl<M: Machine> Instance<M> {
+    /// The same, but for what it waits for.
+    pub(crate) fn awaiting(&self, awaited: Vec<(M::Call, FlightId)>) -> Instance<M> {
+        let machine = self.machine.clone();
+        Instance { machine, clock: self.clock.clone(), caller: self.caller.clone(), awaited, ..*self }
+    }
+
     pub(super) fn new(machine: M, identity: Identity, resource: u32, clock: Clock) -> Instance<M> {
         let (stage, acquisition, asked, deadline) = (Stage::Idle, 0, Time::ZERO, Instant::MAX);
         Instance {

@@ -127,6 +127,19 @@ impl<M: Subject> World<M> {
         world
     }
 
+    /// Becomes what `other` is, as far as that decides what can happen from now on; the memory is kept. What was
+    /// broken, went wrong and was counted so far is not taken over.
+    pub fn become_like(&mut self, other: &World<M>) {
+        (self.now, self.applied) = (other.now, other.applied);
+        self.instances.clone_from(&other.instances);
+        self.stores.clone_from(&other.stores);
+        self.flights.clone_from(&other.flights);
+        self.believers.clone_from(&other.believers);
+        self.fences.clone_from(&other.fences);
+        (self.healed, self.void_until) = (other.healed, other.void_until);
+        self.verdict.clear();
+    }
+
     /// Begins again with another setup; the memory is kept.
     pub fn reset(&mut self, setup: &Setup<M::Config>) {
         let resources = setup.resources.max(1);
@@ -243,9 +256,28 @@ impl<M: Subject> World<M> {
         instance.state != State::Down && instance.machine.belief().is_some_and(|until| mono < until)
     }
 
+    /// Has the monitors count who believes now.
+    pub(crate) fn name_believers(&mut self) {
+        self.believers.iter_mut().for_each(Vec::clear);
+        for index in 0..self.instances.len() {
+            let id = InstanceId(index as u32);
+            let believes = self.believes(id);
+            let instance = &mut self.instances[index];
+            instance.believes = believes;
+            if believes {
+                self.believers[instance.resource as usize].push(id);
+            }
+        }
+    }
+
     /// What was broken so far.
     pub fn verdict(&self) -> &Verdict {
         &self.verdict
+    }
+
+    /// Forgets what was broken so far, so that it is noticed anew.
+    pub fn forgive(&mut self) {
+        self.verdict.clear();
     }
 
     /// What went wrong so far.
@@ -350,7 +382,7 @@ impl<M: Subject> World<M> {
             Action::CatchUp(id) => self.stores[id.0 as usize].replica = None,
             Action::FailOver(id) => self.fail_over(id),
             Action::SetGrain(id, grain) => {
-                self.stores[id.0 as usize].grain = grain;
+                self.stores[id.0 as usize].set_grain(self.now, grain);
                 self.fire_if(grain.early > Span::ZERO, Fault::ExpiryEarly);
                 self.fire_if(grain.late > Span::ZERO, Fault::ExpiryLate);
             }

@@ -35,6 +35,11 @@ impl Edge {
         Edge(to | order << NODE_BITS | fault | time)
     }
 
+    /// The same, to another node.
+    pub(crate) const fn leading_to(self, to: u32) -> Edge {
+        Edge(self.0 & !((1 << NODE_BITS) - 1) | to)
+    }
+
     /// The node it leads to.
     pub(crate) const fn to(self) -> usize {
         (self.0 & ((1 << NODE_BITS) - 1)) as usize

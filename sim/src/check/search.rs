@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use fencepost_models::checker::{Choice, Model, NOON_TIME, Node};
+use fencepost_models::checker::{Budget, Choice, Frozen, Model, NOON_TIME, Parts, rows};
 use fencepost_models::normal::Normaliser;
 use fencepost_models::property::{Property, Violation};
 use fencepost_models::subject::Subject;
@@ -88,8 +88,13 @@ pub(crate) struct Search<'a, M: Subject> {
     pub(crate) depth: u32,
     /// The first of each kind.
     pub(crate) met: BTreeMap<Group, Met>,
-    /// What was met and not left.
-    frontier: Vec<Node<M>>,
+    parts: Parts<M>,
+    /// What was met and not left, in rows of the numbers of its parts.
+    frontier: Vec<u32>,
+    /// How many numbers those had room for that were met before them, and are being left.
+    layer: usize,
+    /// How many nodes wait to be left.
+    waiting: usize,
     /// How many nodes were left.
     left: u32,
 }
@@ -99,11 +104,27 @@ impl<'a, M: Subject> Search<'a, M> {
         model: &'a Model<M>,
         label: &'a (dyn Fn(&Violation) -> Option<&'static str> + Sync),
     ) -> Search<'a, M> {
-        let root = model.root(&mut model.normaliser());
+        let mut normaliser = model.normaliser();
+        let root = model.root(&mut normaliser);
         let mut graph = Graph::default();
         graph.add(root.print(), sight(&root.world));
-        let (met, frontier) = (BTreeMap::new(), vec![root]);
-        Search { model, label, graph, generated: 1, depth: 0, met, frontier, left: 0 }
+        let (mut parts, mut frontier, mut frozen) = (Parts::default(), Vec::new(), Frozen::default());
+        frozen.push(&root.world, &root.budget, &normaliser, &parts);
+        frozen.rows().for_each(|row| parts.adopt(row, &frozen, &mut frontier));
+        let met = BTreeMap::new();
+        Search {
+            model,
+            label,
+            graph,
+            generated: 1,
+            depth: 0,
+            met,
+            parts,
+            frontier,
+            layer: 0,
+            waiting: 1,
+            left: 0,
+        }
     }
 
     /// Goes on until everything was met, or `watch` says no, or a limit stops it.
@@ -115,14 +136,16 @@ impl<'a, M: Subject> Search<'a, M> {
     ) -> Option<Stopped> {
         let mut workers: Vec<_> = (0..threads.clamp(1, 16)).map(|_| Worker::new(self.model)).collect();
         while !self.frontier.is_empty() {
-            let mut layer = std::mem::take(&mut self.frontier).into_iter();
+            let layer = std::mem::take(&mut self.frontier);
+            self.layer = layer.capacity();
+            let mut layer = rows(&layer);
             loop {
                 let chunk: Vec<_> = layer.by_ref().take(CHUNK * workers.len()).collect();
                 if chunk.is_empty() {
                     break;
                 }
                 self.leave(&chunk, &mut workers);
-                let progress = self.progress(layer.len());
+                let progress = self.progress();
                 if !watch(progress) {
                     return Some(Stopped::Interrupted);
                 }
@@ -142,110 +165,132 @@ impl<'a, M: Subject> Search<'a, M> {
         None
     }
 
-    fn progress(&self, waiting: usize) -> Progress {
-        let frontier = waiting + self.frontier.len();
-        let node = self.frontier.last().map_or(0, Node::bytes);
+    fn progress(&self) -> Progress {
+        let frontier = (self.layer + self.frontier.capacity()) * size_of::<u32>();
         Progress {
             states: self.graph.len() as u64,
             generated: self.generated,
             depth: self.depth,
-            frontier: frontier as u64,
-            bytes: (self.graph.bytes() + frontier * node) as u64,
+            frontier: self.waiting as u64,
+            bytes: (self.graph.bytes() + self.parts.bytes() + frontier) as u64,
         }
     }
 
     /// Leaves some nodes: where their steps lead is worked out side by side, and noted by one.
-    fn leave(&mut self, chunk: &[Node<M>], workers: &mut [Worker<'a, M>]) {
-        let (graph, share) = (&self.graph, chunk.len().div_ceil(workers.len()));
-        let mut parts = chunk.chunks(share);
-        let own = parts.next().unwrap_or_default();
+    fn leave(&mut self, chunk: &[&[u32]], workers: &mut [Worker<'a, M>]) {
+        let (graph, parts, share) = (&self.graph, &self.parts, chunk.len().div_ceil(workers.len()));
+        let mut shares = chunk.chunks(share);
+        let own = shares.next().unwrap_or_default();
         if let Some((first, others)) = workers.split_first_mut() {
             std::thread::scope(|scope| {
-                for (worker, part) in others.iter_mut().zip(parts) {
-                    scope.spawn(move || worker.work(part, graph));
+                for (worker, share) in others.iter_mut().zip(shares) {
+                    scope.spawn(move || worker.work(share, graph, parts));
                 }
-                first.work(own, graph);
+                first.work(own, graph, parts);
             });
         }
         for worker in workers {
+            let mut rows = worker.fresh.rows();
             for step in worker.steps.drain(..) {
-                self.note(step);
+                let row = if step.known.is_none() { rows.next() } else { None };
+                self.note(step, row.map(|row| (row, &worker.fresh)));
             }
         }
     }
 
-    fn note(&mut self, step: Step<M>) {
+    /// Notes a step, and the node to which it leads, unless that was known when the step was worked out.
+    fn note(&mut self, step: Step, node: Option<(&[u32], &Frozen<M>)>) {
         self.generated += 1;
         for violation in step.violations {
             let group = (violation.property, (self.label)(&violation));
             self.met.entry(group).or_insert(Met { from: self.left, print: step.print });
         }
-        let (to, is_new) = self.graph.add(step.print, step.sight);
-        self.graph.connect(Edge::new(to, &step.order, step.is_fault, step.passes_time));
-        if let (true, Some(node)) = (is_new, step.node) {
-            self.frontier.push(node);
+        let (to, is_new) =
+            step.known.map_or_else(|| self.graph.add(step.print, step.sight), |number| (number, false));
+        self.graph.connect(step.edge.leading_to(to));
+        if let (true, Some((row, frozen))) = (is_new, node) {
+            self.parts.adopt(row, frozen, &mut self.frontier);
+            self.waiting += 1;
         }
         if step.is_last {
             self.graph.leave();
             self.left += 1;
+            self.waiting -= 1;
         }
     }
 }
 
 /// A step that was worked out.
-struct Step<M: Subject> {
+struct Step {
     print: u64,
-    order: Vec<u32>,
-    is_fault: bool,
-    passes_time: bool,
+    /// The node to which it leads, if that was known before.
+    known: Option<u32>,
+    /// The same, but for that.
+    edge: Edge,
     is_last: bool,
     sight: Sight,
     violations: Vec<Violation>,
-    /// Where it leads, unless that was known before.
-    node: Option<Node<M>>,
 }
 
 /// One thread's tools.
 struct Worker<'a, M: Subject> {
     model: &'a Model<M>,
     normaliser: Normaliser,
+    /// The node that is being left.
+    node: World<M>,
+    budget: Budget,
+    /// Where a step from it is tried.
+    trial: World<M>,
     choices: Vec<Choice>,
-    steps: Vec<Step<M>>,
+    steps: Vec<Step>,
+    /// Where those steps lead that lead to nodes which nobody knew.
+    fresh: Frozen<M>,
 }
 
 impl<'a, M: Subject> Worker<'a, M> {
     fn new(model: &'a Model<M>) -> Worker<'a, M> {
-        Worker { model, normaliser: model.normaliser(), choices: Vec::new(), steps: Vec::new() }
+        let (node, budget) = (model.root(&mut model.normaliser()).world, Budget::NONE);
+        let (choices, steps, fresh) = (Vec::new(), Vec::new(), Frozen::default());
+        Worker {
+            model,
+            normaliser: model.normaliser(),
+            trial: node.clone(),
+            node,
+            budget,
+            choices,
+            steps,
+            fresh,
+        }
     }
 
     /// Works out every step from these nodes.
-    fn work(&mut self, nodes: &[Node<M>], graph: &Graph) {
+    fn work(&mut self, nodes: &[&[u32]], graph: &Graph, parts: &Parts<M>) {
+        self.fresh.clear();
         for node in nodes {
-            self.model.choices(&node.world, NOON_TIME, &node.budget, &mut self.choices);
+            parts.thaw(node, &mut self.node, &mut self.budget);
+            self.model.choices(&self.node, NOON_TIME, &self.budget, &mut self.choices);
             let last = self.choices.len() - 1;
             for at in 0..=last {
-                let step = self.step(node, self.choices[at], at == last, graph);
+                let step = self.step(self.choices[at], at == last, graph, parts);
                 self.steps.push(step);
             }
         }
     }
 
-    fn step(&mut self, node: &Node<M>, choice: Choice, is_last: bool, graph: &Graph) -> Step<M> {
-        let (mut world, mut now, mut budget) = (node.world.clone(), NOON_TIME, node.budget);
-        let is_fault = choice.spends(&world).is_some();
-        self.model.make(choice, &mut world, &mut now, &mut budget, |_, _, _| {});
+    fn step(&mut self, choice: Choice, is_last: bool, graph: &Graph, parts: &Parts<M>) -> Step {
+        let (world, mut now, mut budget) = (&mut self.trial, NOON_TIME, self.budget);
+        world.become_like(&self.node);
+        let is_fault = choice.spends(world).is_some();
+        self.model.make(choice, world, &mut now, &mut budget, |_, _, _| {});
         let violations = world.verdict().violations().to_vec();
-        let node = self.model.node(world, now, budget, &mut self.normaliser);
-        Step {
-            print: node.print(),
-            order: self.normaliser.order().to_vec(),
-            is_fault,
-            passes_time: !matches!(choice, Choice::Do(_)),
-            is_last,
-            sight: sight(&node.world),
-            violations,
-            node: graph.find(node.print()).is_none().then_some(node),
+        let print = self.model.settle(world, now, &budget, &mut self.normaliser);
+        let known = graph.find(print);
+        if known.is_none() {
+            self.fresh.push(world, &budget, &self.normaliser, parts);
         }
+        let passes_time = !matches!(choice, Choice::Do(_));
+        let edge = Edge::new(0, self.normaliser.order(), is_fault, passes_time);
+        Step { print, known, edge, is_last, sight: sight(world), violations }
     }
 }
 

@@ -1,0 +1,194 @@
+//! Scopes of every shape, for each algorithm.
+
+use std::time::Duration;
+
+use fencepost::lease::{LeaseConfig, Protection};
+use fencepost::mutex::{Fairness, MutexConfig, MutexTerms};
+use fencepost::time::{Ppm, Span};
+use fencepost_models::checker::{Budget, Scope, Spend};
+use fencepost_models::property::{Property, PropertySet};
+use fencepost_models::upstream::calls_mutex::CallsConfig;
+use fencepost_models::upstream::plugin_api_mutex::PluginApiConfig;
+use fencepost_models::world::{Bounds, Setup};
+use proptest::prelude::*;
+
+const SECOND: Span = Span::from_secs(1);
+
+/// A scope in ticks, before an algorithm gives it a configuration.
+#[derive(Clone, Debug)]
+pub(crate) struct Shape {
+    pub(crate) instances: u32,
+    /// A time to live, in ticks.
+    pub(crate) ttl: u64,
+    /// A message takes so many ticks at most.
+    pub(crate) delay: u64,
+    pub(crate) hints: bool,
+    pub(crate) budget: Budget,
+    /// For how many ticks in a time to live the assumptions allow a clock to be wrong.
+    pub(crate) drift: u64,
+    /// How many ticks too early the assumptions allow an entry to expire.
+    pub(crate) early: u64,
+    pub(crate) judged: PropertySet,
+    pub(crate) keeps_facts: bool,
+    pub(crate) symmetry: bool,
+}
+
+impl Shape {
+    /// So many instances, a time to live of so many ticks, messages that take one tick, and nothing that goes wrong.
+    pub(crate) fn plain(instances: u32, ttl: u64) -> Shape {
+        Shape {
+            instances,
+            ttl,
+            delay: 1,
+            hints: false,
+            budget: Budget::NONE,
+            drift: 0,
+            early: 0,
+            judged: PropertySet::usual(),
+            keeps_facts: false,
+            symmetry: true,
+        }
+    }
+
+    pub(crate) fn with(self, what: Spend, times: u8) -> Shape {
+        Shape { budget: self.budget.with(what, times), ..self }
+    }
+
+    fn scope<C>(&self, config: C, tick: Span) -> Scope<C> {
+        let bounds = Bounds {
+            delay: tick * self.delay,
+            slack: tick.minus(Span::from_nanos(1)),
+            call: tick * (2 * self.delay).max(1),
+            orphan: tick * (self.drift + u64::from(self.budget.left(Spend::Grain) > 0)),
+            progress: tick * 1_000,
+        };
+        let (instances, hints) = (self.instances, self.hints);
+        let setup = Setup { config, instances, resources: 1, stores: 1, hints, merges_hints: true, bounds, strict: false };
+        let Shape { budget, judged, keeps_facts, symmetry, .. } = *self;
+        Scope { setup, tick, budget, judged, keeps_facts, symmetry }
+    }
+
+    /// For the mutex, if it accepts such a configuration.
+    pub(crate) fn of_mutex(
+        &self,
+        fairness: Fairness,
+        ablated: Option<Protection>,
+    ) -> Option<Scope<MutexTerms>> {
+        let spare = self.ttl.checked_sub(1 + self.drift + self.early).filter(|&spare| spare > 0)?;
+        let timeout = Duration::from_secs(2 * self.delay + 1);
+        let lease = LeaseConfig {
+            ttl: Duration::from_secs(self.ttl),
+            refresh_interval: Duration::from_secs(1),
+            jitter: Ppm(0),
+            renew_timeout: timeout.min(Duration::from_secs(spare) - Duration::from_nanos(1)),
+            drift: Ppm((self.drift * 1_000_000 / self.ttl) as u32),
+            delay_bound: Duration::from_secs(self.early),
+            ablated,
+        };
+        let poll_interval = Duration::from_secs(1);
+        let config =
+            MutexConfig { lease, poll_interval, fairness, lock_delay: Duration::ZERO, metrics_group: None };
+        Some(self.scope(config.terms().ok()?, SECOND))
+    }
+
+    /// For the mutex without order, which accepts the configuration.
+    pub(crate) fn of_plain_mutex(&self) -> Scope<MutexTerms> {
+        self.of_mutex(Fairness::Unordered, None).expect("the configuration is sound")
+    }
+
+    /// For the plugin API's mutex, refreshed every so many seconds.
+    pub(crate) fn of_plugin_api(&self, refresh: u64) -> Scope<PluginApiConfig> {
+        let config = PluginApiConfig {
+            ttl_secs: self.ttl,
+            refresh_interval: Span::from_secs(refresh),
+            poll_interval: SECOND,
+            retry_min: SECOND,
+            retry_max: SECOND * 2,
+            jitter: Span::ZERO,
+        };
+        self.scope(config, SECOND)
+    }
+
+    /// For the Calls mutex. With ticks shorter than a second its keys live shorter than it says, or for ever.
+    pub(crate) fn of_calls(&self, refresh: u64, tick: Span) -> Scope<CallsConfig> {
+        let (ttl, refresh_interval) = (tick * self.ttl, tick * refresh);
+        self.scope(CallsConfig { ttl, refresh_interval, poll_interval: tick }, tick)
+    }
+}
+
+/// A little of much, or more of two things, which then meet more often.
+fn a_budget() -> impl Strategy<Value = Budget> {
+    let often = prop::sample::select(vec![0, 0, 0, 1, 1, 2, 3]);
+    let much = prop::collection::vec(often, Spend::ALL.len()).prop_map(|amounts| {
+        let of = |budget: Budget, (what, often)| budget.with(what, often);
+        Spend::ALL.into_iter().zip(amounts).fold(Budget::NONE, of)
+    });
+    let two = prop::sample::subsequence(Spend::ALL.to_vec(), 2);
+    let two = (two, 1..=4u8, 1..=4u8).prop_map(|(two, one, other)| {
+        // Only the dead can rejoin.
+        let crashes = if two.contains(&Spend::Rejoin) { other } else { 0 };
+        Budget::NONE.with(Spend::Crash, crashes).with(two[0], one).with(two[1], other)
+    });
+    prop_oneof![much, two]
+}
+
+fn some_properties() -> impl Strategy<Value = PropertySet> {
+    let few = prop::sample::subsequence(Property::ALL.to_vec(), 0..=Property::ALL.len());
+    let order = PropertySet::of(&[Property::Order]);
+    let troubles = PropertySet::of(&[Property::Stability, Property::Reconciliation]);
+    prop_oneof![
+        4 => Just(PropertySet::usual()),
+        2 => Just(PropertySet::usual().or(order)),
+        2 => Just(PropertySet::usual().without(troubles)),
+        4 => few.prop_map(|few| PropertySet::of(&few)),
+    ]
+}
+
+prop_compose! {
+    /// A scope of any shape.
+    pub(crate) fn a_shape()(
+        instances in 1..=3u32,
+        ttl in 3..=5u64,
+        delay in 0..=2u64,
+        hints in any::<bool>(),
+        budget in a_budget(),
+        drift in prop::sample::select(vec![0, 0, 1]),
+        early in prop::sample::select(vec![0, 0, 1]),
+        judged in some_properties(),
+        keeps_facts in any::<bool>(),
+        symmetry in any::<bool>(),
+    ) -> Shape {
+        Shape { instances, ttl, delay, hints, budget, drift, early, judged, keeps_facts, symmetry }
+    }
+}
+
+/// Mostly nothing.
+pub(crate) fn an_ablation() -> impl Strategy<Value = Option<Protection>> {
+    let one = prop::sample::select(vec![
+        Protection::Identity,
+        Protection::CompareOnRelease,
+        Protection::DeadlineFromSend,
+        Protection::RetryInsideTtl,
+        Protection::Reconciliation,
+        Protection::DriftMargin,
+    ]);
+    prop_oneof![2 => Just(None), 1 => one.prop_map(Some)]
+}
+
+/// Scopes for the mutex.
+pub(crate) fn a_mutex_scope() -> impl Strategy<Value = Scope<MutexTerms>> {
+    let fairness = prop::sample::select(vec![Fairness::Unordered, Fairness::Fifo]);
+    (a_shape(), fairness, an_ablation())
+        .prop_filter_map("it is refused", |(shape, fairness, ablated)| shape.of_mutex(fairness, ablated))
+}
+
+/// Scopes for the plugin API's mutex.
+pub(crate) fn a_plugin_api_scope() -> impl Strategy<Value = Scope<PluginApiConfig>> {
+    (a_shape(), 1..=3u64).prop_map(|(shape, refresh)| shape.of_plugin_api(refresh))
+}
+
+/// Scopes for the Calls mutex.
+pub(crate) fn a_calls_scope() -> impl Strategy<Value = Scope<CallsConfig>> {
+    let tick = prop::sample::select(vec![1_000, 500, 250]).prop_map(Span::from_millis);
+    (a_shape(), 1..=2u64, tick).prop_map(|(shape, refresh, tick)| shape.of_calls(refresh, tick))
+}
