@@ -150,6 +150,11 @@ impl<M: Subject> World<M> {
                 flight.refused_by_itself = to_lock && mark.by == by && how == Service::Done;
             }
             Touch::Renewed(mark) => flight.prolonged = to_lock && mark.by == by,
+            // What was said of the entry before is not said of this one.
+            Touch::Wrote(_) if to_lock => {
+                let others = self.flights.iter_mut().filter(|(_, other)| other.tag == by);
+                others.for_each(|(_, other)| other.refused_by_itself = false);
+            }
             Touch::None | Touch::Wrote(_) | Touch::Deleted(_) => {}
         }
         self.judge_touch(id, touch, to_lock);

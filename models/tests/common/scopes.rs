@@ -63,7 +63,16 @@ impl Shape {
             progress: tick * 1_000,
         };
         let (instances, hints) = (self.instances, self.hints);
-        let setup = Setup { config, instances, resources: 1, stores: 1, hints, merges_hints: true, bounds, strict: false };
+        let setup = Setup {
+            config,
+            instances,
+            resources: 1,
+            stores: 1,
+            hints,
+            merges_hints: true,
+            bounds,
+            strict: false,
+        };
         let Shape { budget, judged, keeps_facts, symmetry, .. } = *self;
         Scope { setup, tick, budget, judged, keeps_facts, symmetry }
     }
