@@ -75,13 +75,49 @@ pub(crate) struct Sight {
     pub(crate) busy: Places,
 }
 
+/// A row that grows without ever moving, or having room for twice as much as it holds.
+#[derive(Debug)]
+struct Blocks<T>(Vec<Vec<T>>);
+
+impl<T: Copy> Blocks<T> {
+    const BITS: u32 = 14;
+
+    fn push(&mut self, value: T) {
+        match self.0.last_mut().filter(|block| block.len() < 1 << Blocks::<T>::BITS) {
+            Some(block) => block.push(value),
+            None => self.0.push(vec![value]),
+        }
+    }
+
+    fn at(&self, index: u32) -> T {
+        self.0[(index >> Blocks::<T>::BITS) as usize][(index & ((1 << Blocks::<T>::BITS) - 1)) as usize]
+    }
+
+    fn len(&self) -> usize {
+        self.0.last().map_or(0, |last| ((self.0.len() - 1) << Blocks::<T>::BITS) + last.len())
+    }
+
+    fn bytes(&self) -> usize {
+        self.0.iter().map(|block| block.capacity() * size_of::<T>()).sum()
+    }
+}
+
+impl<T> Default for Blocks<T> {
+    fn default() -> Blocks<T> {
+        Blocks(Vec::new())
+    }
+}
+
+/// So many edges to a block, and no node's edges in two.
+const EDGES: usize = 1 << 16;
+
 /// All nodes that were met, numbered in the order of their meeting, and the edges of those that were left.
 #[derive(Debug, Default)]
 pub(crate) struct Graph {
     numbers: HashTable<u32>,
-    prints: Vec<u64>,
-    sights: Vec<u8>,
-    edges: Vec<Edge>,
+    prints: Blocks<u64>,
+    sights: Blocks<u8>,
+    edges: Vec<Vec<Edge>>,
 }
 
 impl Graph {
@@ -92,7 +128,7 @@ impl Graph {
 
     /// The number of the node with that fingerprint, if it was met.
     pub(crate) fn find(&self, print: u64) -> Option<u32> {
-        self.numbers.find(print, |&number| self.prints[number as usize] == print).copied()
+        self.numbers.find(print, |&number| self.prints.at(number) == print).copied()
     }
 
     /// The number of a node, and whether it is new.
@@ -102,7 +138,7 @@ impl Graph {
         }
         let number = self.prints.len() as u32;
         let prints = &self.prints;
-        self.numbers.insert_unique(print, number, |&number| prints[number as usize]);
+        self.numbers.insert_unique(print, number, |&number| prints.at(number));
         self.prints.push(print);
         self.sights.push(sight.waiting | sight.busy << MOST_INSTANCES);
         (number, true)
@@ -110,30 +146,38 @@ impl Graph {
 
     /// Adds an edge to the node which is being left. Nodes are left in the order of their numbers.
     pub(crate) fn connect(&mut self, edge: Edge) {
-        self.edges.push(edge);
+        match self.edges.last_mut() {
+            Some(block) => block.push(edge),
+            None => self.edges.push(vec![edge]),
+        }
     }
 
     /// The node which was being left has been left. Each has an edge: if nothing else, time passes.
     pub(crate) fn leave(&mut self) {
-        if let Some(edge) = self.edges.last_mut() {
+        let Some(block) = self.edges.last_mut() else { return };
+        if let Some(edge) = block.last_mut() {
             edge.0 |= Edge::LAST;
+        }
+        // Room for the next node, if it has no more edges than most.
+        if block.len() + 64 > EDGES {
+            self.edges.push(Vec::with_capacity(EDGES));
         }
     }
 
     /// The fingerprint of a node.
     pub(crate) fn print(&self, number: u32) -> u64 {
-        self.prints[number as usize]
+        self.prints.at(number)
     }
 
     /// What is remembered of a node.
     pub(crate) fn sight(&self, number: usize) -> Sight {
-        let both = self.sights[number];
+        let both = self.sights.at(number as u32);
         Sight { waiting: both & ((1 << MOST_INSTANCES) - 1), busy: both >> MOST_INSTANCES }
     }
 
     /// The edges of each node that was left, in the order of nodes.
     pub(crate) fn rows(&self) -> impl DoubleEndedIterator<Item = &[Edge]> {
-        self.edges.chunk_by(|edge, _| !edge.is_last())
+        self.edges.iter().flat_map(|block| block.chunk_by(|edge, _| !edge.is_last()))
     }
 
     /// The shortest path from the first node to one.
@@ -155,8 +199,8 @@ impl Graph {
 
     /// The memory it takes, in bytes.
     pub(crate) fn bytes(&self) -> usize {
-        let (nodes, edges) = (self.prints.capacity(), self.edges.capacity());
-        self.numbers.allocation_size() + nodes * (size_of::<u64>() + 1) + edges * size_of::<Edge>()
+        let edges: usize = self.edges.iter().map(|block| block.capacity() * size_of::<Edge>()).sum();
+        self.numbers.allocation_size() + self.prints.bytes() + self.sights.bytes() + edges
     }
 }
 
