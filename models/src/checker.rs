@@ -126,6 +126,14 @@ impl Budget {
         self.0[what as usize]
     }
 
+    /// All of it.
+    fn words(&self) -> [u64; 2] {
+        let mut bytes = [0; 16];
+        bytes[..Spend::ALL.len()].copy_from_slice(&self.0);
+        let all = u128::from_le_bytes(bytes);
+        [all as u64, (all >> 64) as u64]
+    }
+
     fn spend(&mut self, what: Spend) {
         self.0[what as usize] = self.0[what as usize].saturating_sub(1);
     }
@@ -301,7 +309,7 @@ impl<M: Subject> Model<M> {
     ) -> u64 {
         let mut print = Fingerprint::new();
         print.word(normaliser.normalise(world, now, budget));
-        budget.hash(&mut print);
+        budget.words().into_iter().for_each(|word| print.word(word));
         print.value()
     }
 

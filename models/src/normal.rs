@@ -462,6 +462,8 @@ pub struct Normaliser {
     colours: Vec<u64>,
     /// What each instance and each message is, apart from its place.
     prints: Vec<u64>,
+    /// What the stores are, and what they guard.
+    stores: u64,
 }
 
 impl Normaliser {
@@ -495,6 +497,7 @@ impl Normaliser {
             order: Vec::new(),
             colours: Vec::new(),
             prints: Vec::new(),
+            stores: 0,
         }
     }
 
@@ -507,6 +510,11 @@ impl Normaliser {
     /// their places, and then those of the messages.
     pub(crate) fn prints(&self) -> &[u64] {
         &self.prints
+    }
+
+    /// The fingerprint of all else, but for the counters of the stores.
+    pub(crate) fn print_of_stores(&self) -> u64 {
+        self.stores
     }
 
     /// Brings a world, as it is at `now`, to its normal form, in which it is noon. Gives its fingerprint. No more may
@@ -864,13 +872,16 @@ impl Normaliser {
             print.word(own.value());
             self.prints.push(own.value());
         }
+        let mut stores = Fingerprint::new();
         for store in &world.stores {
-            store.shelves.hash(&mut print);
-            store.replica.hash(&mut print);
-            (store.paused, store.grain, store.resumed).hash(&mut print);
+            store.shelves.hash(&mut stores);
+            store.replica.hash(&mut stores);
+            (store.paused, store.grain, store.resumed, store.clock.errors()).hash(&mut stores);
         }
-        world.fences.hash(&mut print);
-        world.void_until.hash(&mut print);
+        world.fences.hash(&mut stores);
+        world.void_until.hash(&mut stores);
+        self.stores = stores.value();
+        print.word(self.stores);
         // Messages under way are a bag.
         let mut sum = 0_u64;
         for (_, flight) in world.flights() {

@@ -3,8 +3,6 @@
 //! There are many more nodes than instances, messages and stores that differ. So each of these [`Parts`] is kept
 //! once, and a node is a row of their numbers.
 
-use std::hash::Hash;
-
 use hashbrown::HashTable;
 
 use super::Budget;
@@ -63,7 +61,7 @@ impl<M: Subject> Frozen<M> {
     /// Freezes the node that `normaliser` brought to normal form last. What it is made of may be among `parts`
     /// already.
     pub fn push(&mut self, world: &World<M>, budget: &Budget, normaliser: &Normaliser, parts: &Parts<M>) {
-        self.part(print_of_rest(world, budget), parts, || {
+        self.part(print_of_rest(world, budget, normaliser), parts, || {
             let (stores, fences) = (world.stores.clone(), world.fences.clone());
             Part::Rest(Rest { stores, fences, void_until: world.void_until, budget: *budget })
         });
@@ -168,12 +166,10 @@ impl<M: Subject> Parts<M> {
     }
 }
 
-fn print_of_rest<M: Subject>(world: &World<M>, budget: &Budget) -> u64 {
+fn print_of_rest<M: Subject>(world: &World<M>, budget: &Budget, normaliser: &Normaliser) -> u64 {
     let mut print = Fingerprint::new();
-    for store in &world.stores {
-        (store.clock.errors(), store.counter, &store.shelves, &store.replica).hash(&mut print);
-        (store.paused, store.resumed, store.grain).hash(&mut print);
-    }
-    (&world.fences, world.void_until, budget).hash(&mut print);
+    print.word(normaliser.print_of_stores());
+    world.stores.iter().for_each(|store| print.word(store.counter));
+    budget.words().into_iter().for_each(|word| print.word(word));
     print.value()
 }

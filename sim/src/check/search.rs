@@ -228,6 +228,7 @@ struct Step {
     /// The same, but for that.
     edge: Edge,
     is_last: bool,
+    /// What is to be remembered of that node, if it was not.
     sight: Sight,
     violations: Vec<Violation>,
 }
@@ -290,7 +291,8 @@ impl<'a, M: Subject> Worker<'a, M> {
         }
         let passes_time = !matches!(choice, Choice::Do(_));
         let edge = Edge::new(0, self.normaliser.order(), is_fault, passes_time);
-        Step { print, known, edge, is_last, sight: sight(world), violations }
+        let sight = if known.is_none() { sight(world) } else { Sight::default() };
+        Step { print, known, edge, is_last, sight, violations }
     }
 }
 
