@@ -177,7 +177,22 @@ impl<M: Subject> Registration<M> {
         let (_, cases) = self.exhaustive.as_ref().ok_or_else(|| {
             format!("{} says nothing of lengths in ticks: it can only be hunted", self.card.name)
         })?;
+        plan.validate()?;
         cases(&plan.ticks())
+    }
+
+    fn check_case(
+        &self,
+        plan: &CheckPlan,
+        case: &Case<M::Config>,
+        watch: &dyn Fn(Progress) -> bool,
+    ) -> Result<Checked, String> {
+        let label = |violation: &Violation| self.card.label(violation);
+        let model = self.model(plan, case)?;
+        let check = Check { plan, model: &model, promises: self.card.promises, label: &label };
+        let (checked, witnesses) = check.run(watch).map_err(|error| format!("{}: {error}", case.name))?;
+        let counterexamples = witnesses.into_iter().map(|witness| self.counterexample(&model, witness));
+        Ok(Checked { counterexamples: counterexamples.collect::<Result<_, _>>()?, ..checked })
     }
 
     fn counterexample(&self, model: &Model<M>, witness: Witness<M>) -> Result<Counterexample, String> {
@@ -347,17 +362,12 @@ impl<M: Subject> Algorithm for Registration<M> {
     }
 
     fn check(&self, plan: &CheckPlan, watch: &dyn Fn(Progress) -> bool) -> Result<Vec<Checked>, String> {
-        let label = |violation: &Violation| self.card.label(violation);
         let results = self.cases(plan)?.into_iter().map(|case| {
-            let model = self.model(plan, &case)?;
-            let check = Check { plan, model: &model, promises: self.card.promises, label: &label };
-            let (checked, witnesses) = check.run(watch)?;
-            let counterexamples = witnesses.into_iter().map(|witness| self.counterexample(&model, witness));
-            Ok(Checked {
-                case: case.name,
-                counterexamples: counterexamples.collect::<Result<_, String>>()?,
-                ..checked
-            })
+            let parts = plan.parts();
+            let mut parts = parts.iter().map(|part| self.check_case(part, &case, watch));
+            let first = parts.next().ok_or("there is no fault to try by itself")??;
+            let whole = parts.try_fold(first, |whole, part| Ok::<_, String>(whole.and(part?)))?;
+            Ok(Checked { case: case.name, ..whole })
         });
         results.collect()
     }

@@ -88,7 +88,7 @@ pub(crate) fn plugin_api() -> CheckPlan {
 pub(crate) fn calls() -> CheckPlan {
     let budget = [Spend::Pause, Spend::Crash, Spend::Unknown, Spend::Jump, Spend::ExtraUnlock];
     let budget = budget.into_iter().fold(Budget::NONE, |budget, what| budget.with(what, 1));
-    CheckPlan { ttl: 3, delay: 0, budget, ..CheckPlan::default() }
+    CheckPlan { ttl: 4, budget, apart: true, ..CheckPlan::default() }
 }
 
 /// A part of `whole`, in whole milliseconds: their store counts in these.
@@ -103,10 +103,12 @@ pub(crate) fn plugin_api_cases(ticks: &Ticks) -> Result<Vec<Case<PluginApiConfig
     Ok(vec![Case { name: format!("its constants, in ticks of {tick}"), tick, config }])
 }
 
-/// The Calls mutex, in each of these configurations.
+/// The Calls mutex, in each of these configurations, with half of the refresh interval to so many ticks: a message may
+/// be slow, and its refresh still in time.
 pub(crate) fn calls_cases(ticks: &Ticks, configs: &[CallsConfig]) -> Result<Vec<Case<CallsConfig>>, String> {
     let case = |config: &CallsConfig| {
-        let tick = tick_of(config.ttl, ticks);
+        let of_refresh = Ticks { ttl: (ticks.ttl / 2).max(1), ..*ticks };
+        let tick = tick_of(config.refresh_interval, &of_refresh);
         let name = format!("ttl {}, refresh {}, in ticks of {tick}", config.ttl, config.refresh_interval);
         Case { name, tick, config: config.clone() }
     };

@@ -316,9 +316,9 @@ pub fn checked(checked: &Checked, card: &Card, files: &[&str], command: &str) ->
     let mut text = format!("\n{}\n", style(format!("{} · {}", card.name, checked.case)).bold());
     for row in &checked.rows {
         let ruling = match &row.ruling {
-            Ruling::Proved => style("proved  ").green(),
-            Ruling::Violated => style("violated").red().bold(),
-            Ruling::Open => style("open    ").yellow(),
+            Ruling::Proved => style("proved   ").green(),
+            Ruling::Violated => style("violated ").red().bold(),
+            Ruling::Open => style("open     ").yellow(),
             Ruling::Unasked(_) => style("not asked").dim(),
         };
         let question = match &row.ruling {
@@ -339,13 +339,13 @@ pub fn checked(checked: &Checked, card: &Card, files: &[&str], command: &str) ->
     );
     for (example, file) in checked.counterexamples.iter().zip(files) {
         let known = match example.defect {
-            Some(label) => format!("known as {label}"),
+            Some(label) => format!("known as {label} · "),
             None if card.defects.is_empty() => String::new(),
-            None => style("not a known defect").red().bold().to_string(),
+            None => format!("{} · ", style("not a known defect").red().bold()),
         };
         let _ = writeln!(
             text,
-            "\n{} {}    {known} · {} events",
+            "\n{} {}    {known}{} events",
             style("✗").red().bold(),
             style(example.property.sentence()).bold(),
             example.trace.steps.len()
@@ -360,7 +360,9 @@ pub fn checked(checked: &Checked, card: &Card, files: &[&str], command: &str) ->
     }
     let verdict = match checked.stopped {
         Some(why) => style(format!("incomplete: {}; what is open is not proved", why.sentence())).yellow(),
-        None if checked.is_violated() => style("complete: every state was met".to_owned()).dim(),
+        None if checked.is_violated() => {
+            style("violated; every state within these bounds was met".to_owned()).red()
+        }
         None => style("proved within these bounds, for unbounded time".to_owned()).green(),
     };
     let _ = writeln!(text, "\n{verdict}");

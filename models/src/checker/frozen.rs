@@ -12,7 +12,7 @@ use crate::normal::Normaliser;
 use crate::property::Fence;
 use crate::store::SimStore;
 use crate::subject::Subject;
-use crate::world::{Flight, Instance, World};
+use crate::world::{Flight, Instance, World, identity, parts};
 
 /// Marks the last number of a row.
 const LAST: u32 = 1 << 31;
@@ -146,7 +146,12 @@ impl<M: Subject> Parts<M> {
                     (world.void_until, *budget) = (rest.void_until, rest.budget);
                 }
                 Part::Instance(instance) => {
-                    world.instances[place].clone_from(instance);
+                    let thawed = &mut world.instances[place];
+                    thawed.clone_from(instance);
+                    // One that stood elsewhere may look just like it, but for whose incarnation it is.
+                    if let Some((_, incarnation)) = parts(thawed.identity) {
+                        thawed.identity = identity(place as u32, incarnation);
+                    }
                     place += 1;
                 }
                 Part::Flight(flight) => {

@@ -35,6 +35,9 @@ pub struct CheckPlan {
     pub hints: bool,
     /// What may go wrong, and how often.
     pub budget: Budget,
+    /// Whether each fault is tried by itself: one graph for each instead of one for all. What two faults do together is
+    /// not seen then.
+    pub apart: bool,
     /// Whether instances that can be exchanged are, where the algorithm treats all alike.
     pub symmetry: bool,
     /// Whether properties are judged even where what they assume is broken on purpose.
@@ -57,6 +60,7 @@ impl Default for CheckPlan {
             delay: 1,
             hints: false,
             budget: Budget::NONE,
+            apart: false,
             symmetry: true,
             strict: false,
             keep_going: false,
@@ -79,7 +83,16 @@ impl CheckPlan {
         }
     }
 
-    fn validate(&self) -> Result<(), String> {
+    /// The plans that it comes to: one, or one for each fault.
+    pub(crate) fn parts(&self) -> Vec<CheckPlan> {
+        let faults = Spend::ALL.into_iter().filter(|&what| self.budget.left(what) > 0);
+        let alone = |what| Budget::NONE.with(what, self.budget.left(what));
+        let budgets: Vec<_> = if self.apart { faults.map(alone).collect() } else { vec![self.budget] };
+        budgets.into_iter().map(|budget| CheckPlan { budget, ..self.clone() }).collect()
+    }
+
+    /// Whether it can be explored at all.
+    pub(crate) fn validate(&self) -> Result<(), String> {
         let bounds = [
             ("--instances", self.instances, 1, MOST_INSTANCES),
             ("--ttl", self.ttl, 1, 100),
@@ -88,6 +101,14 @@ impl CheckPlan {
         for (name, value, least, most) in bounds {
             if !(least..=most).contains(&value) {
                 return Err(format!("{name} is {value}; an exhaustive check takes {least} to {most}"));
+            }
+        }
+        for (what, needs, met) in [
+            (Spend::HintLoss, "--hints", self.hints),
+            (Spend::Rejoin, "--crashes", self.budget.left(Spend::Crash) > 0),
+        ] {
+            if self.budget.left(what) > 0 && !met {
+                return Err(format!("--{} means nothing without {needs}", what.name()));
             }
         }
         Ok(())
@@ -184,6 +205,35 @@ impl Checked {
         self.rows.iter().all(|row| matches!(row.ruling, Ruling::Proved | Ruling::Unasked(_)))
     }
 
+    /// This and another one, of the same configuration and the same promises.
+    pub(crate) fn and(mut self, other: Checked) -> Checked {
+        for (row, other) in self.rows.iter_mut().zip(other.rows) {
+            row.ruling = match (std::mem::replace(&mut row.ruling, Ruling::Proved), other.ruling) {
+                (Ruling::Violated, _) | (_, Ruling::Violated) => Ruling::Violated,
+                (Ruling::Open, _) | (_, Ruling::Open) => Ruling::Open,
+                (Ruling::Unasked(why), _) => Ruling::Unasked(why),
+                (Ruling::Proved, ruling) => ruling,
+            };
+        }
+        for example in other.counterexamples {
+            let is_same =
+                |one: &Counterexample| (one.property, one.defect) == (example.property, example.defect);
+            match self.counterexamples.iter_mut().find(|one| is_same(one)) {
+                Some(one) if one.trace.steps.len() > example.trace.steps.len() => *one = example,
+                Some(_) => {}
+                None => self.counterexamples.push(example),
+            }
+        }
+        self.counterexamples.sort_by_key(|one| (one.property, one.defect));
+        self.states += other.states;
+        self.generated += other.generated;
+        self.depth = self.depth.max(other.depth);
+        self.elapsed += other.elapsed;
+        self.bytes = self.bytes.max(other.bytes);
+        self.stopped = self.stopped.or(other.stopped);
+        self
+    }
+
     /// Whether something is broken.
     pub fn is_violated(&self) -> bool {
         !self.counterexamples.is_empty()
@@ -211,7 +261,6 @@ pub(crate) fn scope<M: Subject>(
     promises: PropertySet,
     keeps_facts: bool,
 ) -> Result<Scope<M::Config>, String> {
-    plan.validate()?;
     let (tick, ttl) = (case.tick, M::ttl(&case.config));
     let late = plan.ticks().drift + plan.ticks().grain;
     let bounds = Bounds {
@@ -297,10 +346,10 @@ impl<M: Subject> Check<'_, M> {
                 let mut violations = walk.world.verdict().violations().iter();
                 violations.any(|one| one.property == property && (self.label)(one) == defect)
             };
-            let walk = witness::violation(self.model, &search.graph, met, shows)?;
-            Ok(Witness { property, defect, walk })
+            let walk = witness::violation(self.model, &search.graph, met, property, shows)?;
+            Ok(walk.map(|walk| Witness { property, defect, walk }))
         });
-        witnesses.collect()
+        witnesses.filter_map(Result::transpose).collect()
     }
 
     fn rule_on_steps(&self, witnesses: &[Witness<M>], stopped: Option<Stopped>) -> Vec<Row> {
@@ -325,8 +374,8 @@ impl<M: Subject> Check<'_, M> {
         let scope = self.model.scope();
         let simulated = SIMULATED_ONLY.iter().find(|(other, _)| *other == property);
         let slow = || {
-            let limit = M::stable_round_trip(&scope.setup.config);
-            format!("is promised for round trips shorter than {limit}")
+            let (limit, trip) = (M::stable_round_trip(&scope.setup.config), scope.setup.bounds.delay * 2);
+            format!("is promised where a round trip takes less than {limit}, and it may take {trip} here")
         };
         simulated.map(|(_, why)| (*why).to_owned()).or_else(|| (!scope.judged.has(property)).then(slow))
     }

@@ -3,6 +3,7 @@
 use fencepost::time::Span;
 use fencepost_models::checker::{Choice, Model, Walk};
 use fencepost_models::normal::Normaliser;
+use fencepost_models::property::Property;
 use fencepost_models::subject::{Ask, InstanceId, Subject};
 use fencepost_models::world::{Action, Stage, State};
 
@@ -48,15 +49,20 @@ impl<'a, M: Subject> Guide<'a, M> {
     }
 }
 
-/// The walk that ends in a violation that was met.
+/// The walk that ends in a violation that was met. None, if the same property was broken otherwise on the way there:
+/// a world tells the first violation of each property only.
 pub(crate) fn violation<M: Subject>(
     model: &Model<M>,
     graph: &Graph,
     met: &Met,
+    property: Property,
     is_same: impl Fn(&Walk<M>) -> bool,
-) -> Result<Walk<M>, String> {
+) -> Result<Option<Walk<M>>, String> {
     let mut guide = Guide::new(model);
     guide.follow(graph, &graph.path_to(met.from)[1..])?;
+    if guide.walk.world.verdict().broken().has(property) {
+        return Ok(None);
+    }
     let steps = guide.walk.steps.len();
     guide.step(met.print, is_same)?;
     let mut walk = guide.walk;
@@ -64,7 +70,7 @@ pub(crate) fn violation<M: Subject>(
         // Time alone broke it: nobody would look, were it not the end.
         walk.apply(Action::End);
     }
-    Ok(walk)
+    Ok(Some(walk))
 }
 
 /// The walk that ends long after a node in which somebody is stuck, though everybody does his best.

@@ -17,6 +17,7 @@ use crate::check::{self, Budget, CheckPlan, Checked, Counterexample, Progress, R
 use crate::report;
 
 #[derive(Args)]
+#[command(after_help = AFTER)]
 pub(super) struct CheckArgs {
     /// The algorithm, as `list` shows it.
     algorithm: String,
@@ -40,17 +41,21 @@ pub(super) struct CheckArgs {
 }
 
 #[derive(Args)]
+#[command(after_help = AFTER)]
 pub(super) struct ExploreArgs {
     /// The algorithm, as `list` shows it.
     algorithm: String,
     #[command(flatten)]
     bounds: BoundsArgs,
-    /// The port on this machine's own address.
+    /// The port on 127.0.0.1.
     #[arg(long, default_value_t = 3_000, value_name = "PORT")]
     port: u16,
 }
 
-/// What is not said is as the algorithm is usually checked; as soon as one fault is named, the others are zero.
+/// What is said below the options.
+const AFTER: &str = "What is not said is as the algorithm is usually checked: the first line that is printed shows it. As soon as one fault is named, the others are zero; --no-faults makes all of them zero.";
+
+/// See [`AFTER`].
 #[derive(Args)]
 struct BoundsArgs {
     /// How many instances: 1 to 3.
@@ -65,12 +70,18 @@ struct BoundsArgs {
     /// Deliver the hints that instances publish.
     #[arg(long, help_heading = "Bounds")]
     hints: bool,
+    /// Try each fault by itself: one smaller graph for each. What two faults do together is not seen then.
+    #[arg(long, help_heading = "Bounds")]
+    apart: bool,
     /// Tell instances apart that could be exchanged: more states, the same verdicts.
     #[arg(long, help_heading = "Bounds")]
     no_symmetry: bool,
     /// Judge believed exclusion even while what it assumes is broken, as by a suspended machine's clock.
     #[arg(long, help_heading = "Bounds")]
     strict: bool,
+    /// Nothing goes wrong.
+    #[arg(long, help_heading = "Faults")]
+    no_faults: bool,
     /// How often an instance may stand still for as long as it likes, its clocks going on.
     #[arg(long, value_name = "N", help_heading = "Faults")]
     pauses: Option<u8>,
@@ -130,6 +141,7 @@ impl BoundsArgs {
             delay: self.delay.unwrap_or(usual.delay),
             hints: self.hints || usual.hints,
             budget: self.budget()?.unwrap_or(usual.budget),
+            apart: self.apart || (usual.apart && self.budget()?.is_none()),
             symmetry: usual.symmetry && !self.no_symmetry,
             strict: self.strict,
             ..usual.clone()
@@ -154,7 +166,7 @@ impl BoundsArgs {
             (Spend::ExtraUnlock, self.extra_unlocks),
             (Spend::Write, self.writes),
         ];
-        let mut budget = None;
+        let mut budget = self.no_faults.then_some(Budget::NONE);
         for (what, times) in given {
             let Some(times) = times else { continue };
             if times > MOST {
@@ -188,8 +200,9 @@ fn head(verb: &str, algorithm: &dyn Algorithm, plan: &CheckPlan) -> String {
         .collect();
     let faults = if faults.is_empty() { "no faults".to_owned() } else { faults.join(", ") };
     let hints = if plan.hints { " · hints" } else { "" };
+    let apart = if plan.apart { ", each by itself" } else { "" };
     format!(
-        "{verb} {} · {} instances · ttl {}, delay {}{hints} · {faults}",
+        "{verb} {} · {} instances · ttl {}, delay {}{hints} · {faults}{apart}",
         algorithm.card().name,
         plan.instances,
         plan.ttl,
