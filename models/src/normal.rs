@@ -14,7 +14,8 @@
 //! | instances, where the algorithm treats all alike | sorted |
 //! | an expired entry, a dead machine, what no monitor will ask for again | forgotten |
 //!
-//! The normal form of a world is a world: a checker goes on from it. What may be forgotten, clamped and ranked is
+//! The normal form of a world is a world: a checker goes on from it, and so nothing may be lost by which the two would
+//! ever differ. `models/tests/normal.rs` walks through both side by side. What may be forgotten, clamped and ranked is
 //! written here once, in the walk of each part.
 
 use std::hash::Hash;
@@ -468,8 +469,14 @@ pub struct Normaliser {
 
 impl Normaliser {
     /// One for the worlds of this scope; if it `sorts`, instances that can be exchanged are.
+    ///
+    /// # Panics
+    ///
+    /// If what is due may wait for a whole tick, or if there is more than one store: what is forgotten here would count.
     pub fn new<M: Subject>(scope: &Scope<M::Config>, sorts: bool) -> Normaliser {
         let Scope { setup, tick, budget, judged, .. } = scope;
+        assert!(setup.bounds.slack < *tick, "the slack is {}; it must be below a tick", setup.bounds.slack);
+        assert!(setup.stores <= 1, "there are {} stores; a checker knows one", setup.stores);
         let (bounds, ttl) = (setup.bounds, M::ttl(&setup.config));
         let left = |what: Spend| u64::from(budget.left(what));
         let names = Names {
@@ -566,7 +573,11 @@ impl Normaliser {
             let dead = store.dead(now);
             for shelf in &mut store.shelves {
                 M::Store::sweep(shelf, dead);
-                M::Store::for_each_mark(shelf, &mut |mark| self.forget_of_mark::<M>(mark));
+                let lock = M::Store::lock(shelf).copied();
+                M::Store::for_each_mark(shelf, &mut forget_of_key);
+                if let (Some(mark), Some(lock)) = (M::Store::lock(shelf), lock) {
+                    *mark = self.forget_of_lock::<M>(lock);
+                }
             }
         }
         let (stores, instances) = (&world.stores, &world.instances);
@@ -720,7 +731,7 @@ impl Normaliser {
         }
     }
 
-    fn forget_of_mark<M: Subject>(&self, mark: &mut Mark) {
+    fn forget_of_lock<M: Subject>(&self, mut mark: Mark) -> Mark {
         if mark.abandoned == Time::MAX {
             // Whenever it is abandoned, that will be later.
             mark.touched = Time::ZERO;
@@ -737,6 +748,7 @@ impl Normaliser {
             mark.noticed = Time::MAX;
         }
         mark.renewed_by_another &= self.keeps_facts;
+        mark
     }
 
     /// A fence whose token nobody bears any more only refuses what is lower.
@@ -892,6 +904,12 @@ impl Normaliser {
         print.word(sum);
         print.value()
     }
+}
+
+/// Of a key that is not the lock itself, nobody asks since when it is of no use.
+fn forget_of_key(mark: &mut Mark) {
+    (mark.touched, mark.abandoned, mark.noticed) = (Time::ZERO, Time::MAX, Time::MAX);
+    mark.renewed_by_another = false;
 }
 
 /// All that counts of an instance but its machine.

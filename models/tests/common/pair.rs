@@ -1,12 +1,13 @@
 //! A world that goes on by itself, and beside it the same world, brought to normal form after every step.
 //!
 //! The normal form is sound if nobody can tell the two apart: whatever can happen to the one can happen to the other,
-//! breaks the same promises, and leads to worlds of which the same is true. A request that nobody waits for and that
+//! breaks the same promises, and leads to worlds of which the same is true. The normal form is frozen and thawed in
+//! between, as it is by whoever searches. A request that nobody waits for and that
 //! can do nothing any more is in the one and not in the other; whatever happens to it must come to nothing.
 
 use std::collections::BTreeSet;
 
-use fencepost_models::checker::{Budget, Choice, Model, NOON_TIME, Node, Scope, Walk};
+use fencepost_models::checker::{Budget, Choice, Frozen, Model, NOON_TIME, Node, Parts, Scope, Walk};
 use fencepost_models::clock::Time;
 use fencepost_models::fault::{Fault, FaultSet};
 use fencepost_models::normal::Normaliser;
@@ -63,6 +64,7 @@ pub(crate) struct Pair<'a, M: Subject> {
     normaliser: Normaliser,
     walk: Walk<M>,
     node: Node<M>,
+    parts: Parts<M>,
 }
 
 impl<'a, M: Subject> Pair<'a, M> {
@@ -70,7 +72,7 @@ impl<'a, M: Subject> Pair<'a, M> {
     pub(crate) fn new(model: &'a Model<M>) -> Pair<'a, M> {
         let mut normaliser = model.normaliser();
         let (walk, node) = (model.start(), model.root(&mut normaliser));
-        Pair { model, normaliser, walk, node }
+        Pair { model, normaliser, walk, node, parts: Parts::default() }
     }
 
     /// Compares all that can happen next, and takes the same step with both.
@@ -97,8 +99,19 @@ impl<'a, M: Subject> Pair<'a, M> {
         let chosen = pick(&normal_outcomes.iter().map(weigh).collect::<Vec<u32>>(), draw);
         self.walk.world.forgive();
         self.walk.make(self.model, outcomes[chosen].1);
-        self.node = self.model.follow(&self.node, normal_outcomes[chosen].1, &mut self.normaliser);
+        let node = self.model.follow(&self.node, normal_outcomes[chosen].1, &mut self.normaliser);
+        self.freeze(node);
         Ok(())
+    }
+
+    /// Freezes a node, and thaws it in the memory of the one before.
+    fn freeze(&mut self, node: Node<M>) {
+        let (mut frozen, mut row) = (Frozen::default(), Vec::new());
+        frozen.push(&node.world, &node.budget, &self.normaliser, &self.parts);
+        frozen.rows().for_each(|found| self.parts.adopt(found, &frozen, &mut row));
+        let before = std::mem::replace(&mut self.node, node);
+        self.node.world = before.world;
+        self.parts.thaw(&row, &mut self.node.world, &mut self.node.budget);
     }
 
     /// A moot request must arrive in time all the same, where it was not forgotten.

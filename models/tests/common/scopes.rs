@@ -23,6 +23,9 @@ pub(crate) struct Shape {
     /// A message takes so many ticks at most.
     pub(crate) delay: u64,
     pub(crate) hints: bool,
+    pub(crate) merges_hints: bool,
+    /// Whether believed exclusion is judged whatever clocks do.
+    pub(crate) strict: bool,
     pub(crate) budget: Budget,
     /// For how many ticks in a time to live the assumptions allow a clock to be wrong.
     pub(crate) drift: u64,
@@ -41,6 +44,8 @@ impl Shape {
             ttl,
             delay: 1,
             hints: false,
+            merges_hints: true,
+            strict: false,
             budget: Budget::NONE,
             drift: 0,
             early: 0,
@@ -62,17 +67,8 @@ impl Shape {
             orphan: tick * (self.drift + u64::from(self.budget.left(Spend::Grain) > 0)),
             progress: tick * 1_000,
         };
-        let (instances, hints) = (self.instances, self.hints);
-        let setup = Setup {
-            config,
-            instances,
-            resources: 1,
-            stores: 1,
-            hints,
-            merges_hints: true,
-            bounds,
-            strict: false,
-        };
+        let Shape { instances, hints, merges_hints, strict, .. } = *self;
+        let setup = Setup { config, instances, resources: 1, stores: 1, hints, merges_hints, bounds, strict };
         let Shape { budget, judged, keeps_facts, symmetry, .. } = *self;
         Scope { setup, tick, budget, judged, keeps_facts, symmetry }
     }
@@ -160,6 +156,8 @@ prop_compose! {
         ttl in 3..=5u64,
         delay in 0..=2u64,
         hints in any::<bool>(),
+        merges_hints in any::<bool>(),
+        strict in any::<bool>(),
         budget in a_budget(),
         drift in prop::sample::select(vec![0, 0, 1]),
         early in prop::sample::select(vec![0, 0, 1]),
@@ -167,7 +165,9 @@ prop_compose! {
         keeps_facts in any::<bool>(),
         symmetry in any::<bool>(),
     ) -> Shape {
-        Shape { instances, ttl, delay, hints, budget, drift, early, judged, keeps_facts, symmetry }
+        Shape {
+            instances, ttl, delay, hints, merges_hints, strict, budget, drift, early, judged, keeps_facts, symmetry,
+        }
     }
 }
 
