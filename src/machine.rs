@@ -30,7 +30,7 @@ use core::hash::Hash;
 use alloc::vec::Vec;
 
 use crate::store::{Protocol, Revision, StoreId};
-use crate::time::{Instant, Now, StoreTime};
+use crate::time::{Instant, Now, StoreTime, Timestamp};
 
 /// Names one incarnation of one instance. Unique for ever: a process that restarts takes a new one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -122,8 +122,17 @@ pub trait Relocate {
     fn deadline(&mut self, deadline: &mut Instant) {
         self.instant(deadline);
     }
-    /// A point on the store's clock, of which only the order and equality matter.
+    /// A point on the store's clock. It is compared with others; a length that the configuration bounds may be added
+    /// before. Zero means never.
     fn store_time(&mut self, time: &mut StoreTime);
+    /// A point on wall clocks, which is compared with what the instance's own shows.
+    fn timestamp(&mut self, time: &mut Timestamp) {
+        let _ = time;
+    }
+    /// A number that only grows, and on which nothing depends.
+    fn count(&mut self, count: &mut u64) {
+        let _ = count;
+    }
     /// A revision or a fencing token.
     fn revision(&mut self, revision: &mut Revision);
     /// An identity, its own or another's.

@@ -91,6 +91,7 @@ fn mutex() -> Model<Mutex> {
         config,
         instances: 2,
         resources: 1,
+        jobs: 0,
         stores: 1,
         hints: false,
         merges_hints: true,

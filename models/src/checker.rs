@@ -24,7 +24,7 @@ use crate::digest::Fingerprint;
 use crate::normal::{NOON, Normaliser};
 use crate::property::{Property, PropertySet};
 use crate::store::Grain;
-use crate::subject::{Ask, InstanceId, Subject};
+use crate::subject::{Ask, InstanceId, JobId, Play, Subject};
 use crate::trace::{Step, describe};
 use crate::world::{Action, FlightId, Leg, Service, Setup, Stage, State, World, parts};
 
@@ -63,11 +63,19 @@ pub enum Spend {
     ExtraUnlock,
     /// A holder writes to the guarded resource.
     Write,
+    /// A callback fails.
+    Failure,
+    /// A caller schedules a job.
+    Schedule,
+    /// A caller schedules a job for another time.
+    Reschedule,
+    /// A caller takes a job back.
+    Withdraw,
 }
 
 impl Spend {
     /// All of them.
-    pub const ALL: [Spend; 15] = [
+    pub const ALL: [Spend; 19] = [
         Spend::Pause,
         Spend::Suspend,
         Spend::Crash,
@@ -83,6 +91,10 @@ impl Spend {
         Spend::Cancel,
         Spend::ExtraUnlock,
         Spend::Write,
+        Spend::Failure,
+        Spend::Schedule,
+        Spend::Reschedule,
+        Spend::Withdraw,
     ];
 
     /// Its name on the command line: that of the option without its dashes.
@@ -103,6 +115,10 @@ impl Spend {
             Spend::Cancel => "cancels",
             Spend::ExtraUnlock => "extra-unlocks",
             Spend::Write => "writes",
+            Spend::Failure => "failures",
+            Spend::Schedule => "schedules",
+            Spend::Reschedule => "reschedules",
+            Spend::Withdraw => "withdrawals",
         }
     }
 }
@@ -127,11 +143,12 @@ impl Budget {
     }
 
     /// All of it.
-    fn words(&self) -> [u64; 2] {
-        let mut bytes = [0; 16];
-        bytes[..Spend::ALL.len()].copy_from_slice(&self.0);
-        let all = u128::from_le_bytes(bytes);
-        [all as u64, (all >> 64) as u64]
+    fn words(&self) -> [u64; 3] {
+        let mut words = [0; 3];
+        for (at, &left) in self.0.iter().enumerate() {
+            words[at / 8] |= u64::from(left) << (at % 8 * 8);
+        }
+        words
     }
 
     fn spend(&mut self, what: Spend) {
@@ -190,7 +207,11 @@ impl Choice {
             Action::Stall(_) => Spend::Stall,
             Action::SetGrain(..) => Spend::Grain,
             Action::Jump(..) => Spend::Jump,
-            Action::Ask(_, Ask::Cancel) => Spend::Cancel,
+            Action::Ask(_, Ask::Cancel | Ask::Close) => Spend::Cancel,
+            Action::Ask(_, Ask::Finish(false)) => Spend::Failure,
+            Action::Ask(_, Ask::Schedule(..)) => Spend::Schedule,
+            Action::Ask(_, Ask::Reschedule(..)) => Spend::Reschedule,
+            Action::Ask(_, Ask::Withdraw(_)) => Spend::Withdraw,
             Action::Ask(_, Ask::UnlockAgain) => Spend::ExtraUnlock,
             Action::Write(_) => Spend::Write,
             _ => return None,
@@ -271,7 +292,8 @@ impl<M: Subject> Model<M> {
 
     /// Whether instances that can be exchanged are.
     pub fn sorts(&self) -> bool {
-        self.scope.symmetry && M::is_symmetric(&self.scope.setup.config) && self.scope.setup.resources == 1
+        let is_symmetric = M::PLAY == Play::Lock && M::is_symmetric(&self.scope.setup.config);
+        self.scope.symmetry && is_symmetric && self.scope.setup.resources == 1
     }
 
     /// What brings its worlds to normal form; one for each thread.
@@ -373,18 +395,8 @@ impl<M: Subject> Model<M> {
         match instance.state {
             State::Up => {
                 offer(Action::Wake(id));
-                match instance.caller.stage {
-                    Stage::Idle => offer(Action::Ask(id, Ask::Lock)),
-                    Stage::Holding => offer(Action::Ask(id, Ask::Unlock)),
-                    Stage::Waiting | Stage::Leaving => {}
-                }
-                for action in [
-                    Action::Ask(id, Ask::Cancel),
-                    Action::Ask(id, Ask::UnlockAgain),
-                    Action::Pause(id),
-                    Action::Suspend(id),
-                    Action::Crash(id),
-                ] {
+                self.offer_asks(world, id, offer);
+                for action in [Action::Pause(id), Action::Suspend(id), Action::Crash(id)] {
                     offer(action);
                 }
                 if world.believes_at(id, now) {
@@ -401,6 +413,40 @@ impl<M: Subject> Model<M> {
             State::Down => {
                 offer(Action::Restart(id));
                 offer(Action::Rejoin(id));
+            }
+        }
+    }
+
+    /// What a caller may ask next.
+    fn offer_asks(&self, world: &World<M>, id: InstanceId, offer: &mut impl FnMut(Action)) {
+        let stage = world.instance(id).caller.stage;
+        let (begin, end) = match M::PLAY {
+            Play::Lock => (Ask::Lock, Ask::Unlock),
+            Play::Job | Play::Once => (Ask::Start, Ask::Finish(true)),
+        };
+        match stage {
+            Stage::Idle => offer(Action::Ask(id, begin)),
+            Stage::Holding => offer(Action::Ask(id, end)),
+            Stage::Waiting | Stage::Leaving => {}
+        }
+        match M::PLAY {
+            Play::Lock => {
+                offer(Action::Ask(id, Ask::Cancel));
+                offer(Action::Ask(id, Ask::UnlockAgain));
+            }
+            Play::Job | Play::Once => {
+                offer(Action::Ask(id, Ask::Finish(false)));
+                if !world.is_closing(id) {
+                    offer(Action::Ask(id, Ask::Close));
+                }
+            }
+        }
+        if M::PLAY == Play::Once {
+            let soon = self.scope.tick;
+            for job in (0..world.jobs()).map(JobId) {
+                offer(Action::Ask(id, Ask::Schedule(job, soon)));
+                offer(Action::Ask(id, Ask::Reschedule(job, soon)));
+                offer(Action::Ask(id, Ask::Withdraw(job)));
             }
         }
     }
@@ -642,6 +688,9 @@ impl<M: Subject> stateright::Model for Model<M> {
             holds::<M, 11>,
             holds::<M, 12>,
             holds::<M, 13>,
+            holds::<M, 14>,
+            holds::<M, 15>,
+            holds::<M, 16>,
         ];
         let judged = Property::ALL.into_iter().zip(all).filter(|(one, _)| self.scope.judged.has(*one));
         judged.map(|(one, holds)| stateright::Property::always(one.name(), holds)).collect()

@@ -54,9 +54,9 @@ pub enum Fault {
     HintLate,
     /// A notification arrives twice.
     HintDuplicate,
-    /// A caller stops waiting.
+    /// A caller stops waiting, or closes what it takes part in.
     Cancel,
-    /// A caller never unlocks: the process lives on, the lock is kept for very long.
+    /// A caller never unlocks, or its callback takes very long: the process lives on, the lock is kept.
     ForgetUnlock,
     /// A caller unlocks once too often.
     UnlockTwice,
@@ -65,11 +65,13 @@ pub enum Fault {
     /// A crashed instance begins again under the name that it had. It breaks a host's first duty, and is no part of a
     /// storm.
     IdentityReused,
+    /// A job's callback fails, or panics. Locks have none; it is no part of a storm over them.
+    CallbackFails,
 }
 
 impl Fault {
     /// All of them, in the order of the ledger.
-    pub const ALL: [Fault; 28] = [
+    pub const ALL: [Fault; 29] = [
         Fault::Crash,
         Fault::Pause,
         Fault::Suspend,
@@ -98,6 +100,7 @@ impl Fault {
         Fault::UnlockTwice,
         Fault::CounterWiped,
         Fault::IdentityReused,
+        Fault::CallbackFails,
     ];
 
     /// Its name on the command line and in traces.
@@ -131,6 +134,7 @@ impl Fault {
             Fault::UnlockTwice => "unlock-twice",
             Fault::CounterWiped => "counter-wiped",
             Fault::IdentityReused => "identity-reused",
+            Fault::CallbackFails => "callback-fails",
         }
     }
 
@@ -182,10 +186,10 @@ impl FaultSet {
     }
 
     /// Everything that a storm may contain: all but what nothing survives, a store that forgets its counter and a
-    /// host that gives a name twice.
+    /// host that gives a name twice; and but for what only jobs have.
     pub fn storm() -> FaultSet {
-        let fatal = FaultSet::of(&[Fault::CounterWiped, Fault::IdentityReused]);
-        Fault::ALL.into_iter().collect::<FaultSet>().without(fatal)
+        let others = FaultSet::of(&[Fault::CounterWiped, Fault::IdentityReused, Fault::CallbackFails]);
+        Fault::ALL.into_iter().collect::<FaultSet>().without(others)
     }
 
     /// Whether it contains `fault`.

@@ -7,7 +7,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`subject`] | what the world has to know of an algorithm |
-//! | [`world`] | instances, messages, actions |
+//! | [`world`] | instances, messages, actions; `runs`, what the monitors know of jobs |
 //! | [`store`] | the simulated store |
 //! | [`checker`] | the world as a finite model |
 //! | [`clock`] | true time and the clocks that lie |
@@ -24,6 +24,7 @@ pub mod digest;
 pub mod fault;
 pub mod normal;
 pub mod property;
+mod runs;
 pub mod store;
 pub mod subject;
 pub mod trace;

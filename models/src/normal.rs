@@ -29,7 +29,7 @@ use crate::clock::{Time, WALL_ORIGIN};
 use crate::digest::Fingerprint;
 use crate::property::{Fate, Fence, Property, PropertySet, joining};
 use crate::store::{Mark, SimStore, Simulated, Tag};
-use crate::subject::{InstanceId, Subject};
+use crate::subject::{InstanceId, Occurrence, Play, Subject};
 use crate::world::{Bounds, Flight, Instance, Leg, Stage, State, World, parts};
 
 /// What every clock shows in a world in normal form, in nanoseconds since its origin: long after anything a world
@@ -153,6 +153,9 @@ pub struct Names {
     stamps: Axis,
     revisions: Ranks,
     since: Ranks,
+    /// The same, where lengths are added to them, and the future counts too.
+    store_times: Axis,
+    keeps_distances: bool,
     /// Of each instance.
     incarnations: Vec<Ranks>,
     /// Of each instance.
@@ -178,6 +181,7 @@ impl Names {
         self.serials.clear();
         self.times.clear();
         self.stamps.clear();
+        self.store_times.clear();
     }
 
     /// A point in true time that is compared with others of its kind, and with now. Zero and "never" stay.
@@ -271,7 +275,7 @@ impl Names {
         }
     }
 
-    fn token(&mut self, token: &mut FencingToken) {
+    pub(crate) fn token(&mut self, token: &mut FencingToken) {
         let mut revision = Revision(token.0);
         self.revision(&mut revision);
         *token = revision.into();
@@ -281,6 +285,21 @@ impl Names {
         let mut revision = Revision(*number);
         self.revision(&mut revision);
         *number = revision.0;
+    }
+}
+
+impl Names {
+    /// Whether an occurrence was met in the survey.
+    fn has(&self, occurrence: &Occurrence) -> bool {
+        match occurrence {
+            Occurrence::At(_) => true,
+            Occurrence::Of(_) if self.keeps_serials => true,
+            Occurrence::Of(owner) => {
+                let of_same = self.serials.iter().find(|(identity, _)| *identity == owner.identity);
+                of_same.is_some_and(|(_, ranks)| ranks.has(u64::from(owner.attempt)))
+            }
+            Occurrence::Due(time) => self.stamps.points.binary_search(&time.as_nanos()).is_ok(),
+        }
     }
 }
 
@@ -308,6 +327,10 @@ impl Relocate for Names {
             return;
         }
         match self.pass {
+            Pass::Survey if self.keeps_distances => self.store_times.note(time.as_nanos()),
+            Pass::Rename if self.keeps_distances => {
+                *time = StoreTime::from_nanos(self.store_times.moved(time.as_nanos()));
+            }
             Pass::Survey => self.since.note(time.as_nanos()),
             Pass::Rename => {
                 // `since` has the store's now as its last element, and so the present keeps its name.
@@ -315,6 +338,18 @@ impl Relocate for Names {
                 *time = noon() - Span::from_nanos(before);
             }
             Pass::Mask(_) | Pass::Permute => {}
+        }
+    }
+
+    fn timestamp(&mut self, time: &mut Timestamp) {
+        if *time != Timestamp::ZERO {
+            Names::timestamp(self, time);
+        }
+    }
+
+    fn count(&mut self, count: &mut u64) {
+        if self.pass == Pass::Rename {
+            *count = 0;
         }
     }
 
@@ -444,6 +479,7 @@ impl<M: Subject> World<M> {
         }
         self.flights.iter_mut().for_each(|(_, flight)| flight.relocate(names));
         self.stores.iter_mut().for_each(|store| store.relocate(names));
+        self.runs.relocate(names);
         self.fences.iter_mut().for_each(|fence| fence.relocate(names));
     }
 }
@@ -458,6 +494,8 @@ pub struct Normaliser {
     is_symmetric: bool,
     /// Longer than any length that a monitor adds to a time before it compares it with another.
     far: Span,
+    /// Longer than any length that is added to a store time or a wall time.
+    calendar: Span,
     tick: Span,
     order: Vec<u32>,
     colours: Vec<u64>,
@@ -487,12 +525,13 @@ impl Normaliser {
             late: if left(Spend::Grain) > 0 { *tick } else { Span::ZERO },
             // An incarnation that bears an old name counts its attempts anew, and so meets its old numbers one by one.
             keeps_serials: left(Spend::Rejoin) > 0,
+            keeps_distances: M::PLAY != Play::Lock,
             ..Names::default()
         };
         let in_order =
             if judged.has(Property::Order) { joining::<M>(&setup.config, &bounds) } else { Span::ZERO };
-        let far =
-            (ttl + bounds.orphan).max(bounds.delay * 2 + bounds.slack).max(in_order) + Span::from_nanos(1);
+        let far = (ttl + bounds.orphan).max(bounds.delay * 2 + bounds.slack).max(in_order);
+        let far = far.max(M::spacing(&setup.config)) + Span::from_nanos(1);
         Normaliser {
             names,
             bounds,
@@ -500,6 +539,7 @@ impl Normaliser {
             keeps_facts: scope.keeps_facts,
             is_symmetric: sorts,
             far,
+            calendar: M::calendar_horizon(&setup.config),
             tick: *tick,
             order: Vec::new(),
             colours: Vec::new(),
@@ -535,10 +575,13 @@ impl Normaliser {
         names.monos.clear();
         names.monos.extend(world.instances.iter().map(|one| Instant::from_nanos(one.clock.read(now))));
         names.since.note(names.store_now.as_nanos());
-        // Last, because a token that nothing else bears can meet no equal any more.
-        let fences = std::mem::take(&mut world.fences);
+        // Last, because a token that nothing else bears can meet no equal any more; and what has begun, because what
+        // nothing else names cannot begin again.
+        let (fences, begun) = (std::mem::take(&mut world.fences), world.runs.take_begun());
         world.relocate(names);
         world.fences = fences;
+        world.runs.put_begun(begun, |occurrence| names.has(occurrence));
+        world.runs.relocate_begun(names);
         self.forget_fences(world);
         self.shrink(world, now, budget);
         let names = &mut self.names;
@@ -559,12 +602,18 @@ impl Normaliser {
         let walls = world.instances.iter().map(|one| one.clock.now(now, Draw::default()).wall);
         let (true_wall, true_noon) = (WALL_ORIGIN + now.as_nanos(), WALL_ORIGIN + NOON);
         let oldest = walls.map(Timestamp::as_nanos).fold(true_wall, u64::min) - behind.as_nanos();
-        let whole_millis = (names.ttl.as_nanos() / MILLI + 2) * MILLI;
+        let whole_millis = (names.ttl.max(self.calendar).as_nanos() / MILLI + 2) * MILLI;
         names.stamps.shrink(oldest, true_noon - (true_wall - oldest), whole_millis);
+        let grain = Span::from_nanos(1);
+        names.store_times.shrink(names.store_now.as_nanos(), NOON, (self.calendar + grain).as_nanos());
     }
 
     /// Drops what nothing will ever ask for again.
     fn forget<M: Subject>(&self, world: &mut World<M>, now: Time) {
+        if M::PLAY != Play::Lock {
+            let has_spacing = M::spacing(&world.config) > Span::ZERO;
+            world.runs.forget(now, self.keeps_facts, has_spacing);
+        }
         for store in &mut world.stores {
             if store.resumed + self.bounds.delay + self.bounds.slack < now {
                 store.resumed = Time::ZERO;
@@ -891,6 +940,9 @@ impl Normaliser {
             (store.paused, store.grain, store.resumed, store.clock.errors()).hash(&mut stores);
         }
         world.fences.hash(&mut stores);
+        if M::PLAY != Play::Lock {
+            world.runs.hash(&mut stores);
+        }
         world.void_until.hash(&mut stores);
         self.stores = stores.value();
         print.word(self.stores);

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Time;
 use crate::fault::FaultSet;
 use crate::store::{Mark, Simulated, Tag, Touch};
-use crate::subject::{InstanceId, Subject, Told};
+use crate::subject::{InstanceId, Play, Subject, Told};
 use crate::world::{Bounds, FlightId, Instance, Stage, State, World};
 
 /// A promise that an algorithm can make.
@@ -47,11 +47,17 @@ pub enum Property {
     Order,
     /// The same seed gives the same run.
     Determinism,
+    /// No occurrence of a job begins more often than it may: once, or as often as it may be attempted.
+    OncePerOccurrence,
+    /// Whatever was accepted and is due begins.
+    NoJobLost,
+    /// No job begins before its time.
+    NotEarly,
 }
 
 impl Property {
     /// All of them, in the order of the design.
-    pub const ALL: [Property; 14] = [
+    pub const ALL: [Property; 17] = [
         Property::BelievedExclusion,
         Property::FencedExclusion,
         Property::NoTheft,
@@ -66,7 +72,13 @@ impl Property {
         Property::NoPanic,
         Property::Order,
         Property::Determinism,
+        Property::OncePerOccurrence,
+        Property::NoJobLost,
+        Property::NotEarly,
     ];
+
+    /// Those that jobs promise beyond what locks do.
+    pub const OF_JOBS: [Property; 3] = [Property::OncePerOccurrence, Property::NoJobLost, Property::NotEarly];
 
     /// Its name on the command line and in traces.
     pub const fn name(self) -> &'static str {
@@ -85,6 +97,9 @@ impl Property {
             Property::NoPanic => "no-panic",
             Property::Order => "order",
             Property::Determinism => "determinism",
+            Property::OncePerOccurrence => "once-per-occurrence",
+            Property::NoJobLost => "no-job-lost",
+            Property::NotEarly => "not-early",
         }
     }
 
@@ -107,6 +122,9 @@ impl Property {
             Property::NoPanic => "no allowed sequence of calls crashes the process",
             Property::Order => "first come, first served",
             Property::Determinism => "the same seed gives the same run",
+            Property::OncePerOccurrence => "no occurrence of a job begins more often than it may",
+            Property::NoJobLost => "every job that was accepted and is due begins within a bound",
+            Property::NotEarly => "no job begins before its time",
         }
     }
 }
@@ -132,9 +150,11 @@ impl PropertySet {
         PropertySet::of(&Property::ALL)
     }
 
-    /// What every lock should promise: all but order, which costs a request more.
+    /// What every lock should promise: all but order, which costs a request more, and what jobs promise.
     pub fn usual() -> PropertySet {
-        PropertySet::all().without(PropertySet::of(&[Property::Order]))
+        PropertySet::all()
+            .without(PropertySet::of(&[Property::Order]))
+            .without(PropertySet::of(&Property::OF_JOBS))
     }
 
     /// Whether it contains `property`.
@@ -233,6 +253,12 @@ impl Violation {
             Property::NoPanic => format!("{culprit} panicked"),
             Property::Order => format!("{culprit} was served before {other}, who had asked long before"),
             Property::Determinism => "the same seed gave another run".to_owned(),
+            Property::OncePerOccurrence => match self.other {
+                Some(other) => format!("{culprit} begins again what {other} has begun"),
+                None => format!("{culprit} begins what has begun before"),
+            },
+            Property::NoJobLost => format!("a job that is due does not begin, though {culprit} is there"),
+            Property::NotEarly => format!("{culprit} begins a job before its time"),
         }
     }
 }
@@ -407,9 +433,9 @@ impl<M: Subject> World<M> {
         if !believes && !instance.believes {
             return;
         }
-        let resource = instance.resource as usize;
         let newly = believes && !instance.believes;
         instance.believes = believes;
+        let resource = self.guarded_by(id);
         if newly {
             self.believers[resource].push(id);
         } else if !believes {
@@ -429,7 +455,7 @@ impl<M: Subject> World<M> {
                 continue;
             }
             if rival != id && self.is_belief_judged() {
-                let (stale, other) = self.tell_stale(rival, id, resource);
+                let (stale, other) = self.tell_stale(rival, id);
                 self.violated(Property::BelievedExclusion, stale, Some(other), self.facts(stale));
             }
             at += 1;
@@ -437,8 +463,9 @@ impl<M: Subject> World<M> {
     }
 
     /// Of two who believe, the one whose entry is not there comes first.
-    fn tell_stale(&self, one: InstanceId, two: InstanceId, resource: usize) -> (InstanceId, InstanceId) {
-        let holder = self.lock_mark(resource as u32).map(|mark| mark.by.instance);
+    fn tell_stale(&self, one: InstanceId, two: InstanceId) -> (InstanceId, InstanceId) {
+        let resource = self.instances[one.index()].resource;
+        let holder = self.lock_mark(resource).map(|mark| mark.by.instance);
         if holder == Some(one) { (two, one) } else { (one, two) }
     }
 
@@ -463,7 +490,8 @@ impl<M: Subject> World<M> {
                 }
                 self.judge_order(id);
             }
-            Told::Lost => {
+            Told::Lost | Told::Interrupted if self.runs.is_closing(id) => {}
+            Told::Lost | Told::Interrupted => {
                 if instance.trouble <= 1 && self.is_belief_judged() {
                     self.violated(Property::Stability, id, None, Facts::default());
                 }
@@ -474,7 +502,17 @@ impl<M: Subject> World<M> {
                     self.violated(Property::Progress, id, None, Facts::default());
                 }
             }
-            Told::Released | Told::Extended | Told::Rejected => {}
+            Told::Released
+            | Told::Extended
+            | Told::Rejected
+            | Told::Began(_)
+            | Told::Ended
+            | Told::Closed
+            | Told::Accepted(..)
+            | Told::Declined(_) => {}
+        }
+        if M::PLAY != Play::Lock {
+            self.note_told(id, told);
         }
     }
 
@@ -498,7 +536,7 @@ impl<M: Subject> World<M> {
 
     /// A write with the caller's token reaches the guarded resource.
     pub(crate) fn judge_write(&mut self, id: InstanceId, token: u64, acquisition: u32) {
-        let resource = self.instances[id.index()].resource as usize;
+        let resource = self.guarded_by(id);
         let fence = &mut self.fences[resource];
         if token < fence.token {
             return;
@@ -530,7 +568,12 @@ impl<M: Subject> World<M> {
         for index in 0..self.instances.len() {
             let id = InstanceId(index as u32);
             let instance = &self.instances[index];
-            let waits = matches!(instance.caller.stage, Stage::Waiting | Stage::Leaving);
+            // Whoever takes part in jobs waits for what is due, and may do so for long.
+            let waits = match instance.caller.stage {
+                Stage::Waiting => M::PLAY == Play::Lock,
+                Stage::Leaving => true,
+                Stage::Idle | Stage::Holding => false,
+            };
             if !waits || instance.state != State::Up {
                 continue;
             }
@@ -542,6 +585,7 @@ impl<M: Subject> World<M> {
                 self.violated(Property::Progress, id, owner, Facts { immortal, ..Facts::default() });
             }
         }
+        self.judge_jobs();
         for store in 0..self.stores.len() {
             let now = self.stores[store].now(self.now);
             for resource in 0..self.stores[store].shelves.len() {

@@ -2,10 +2,11 @@
 
 use std::fmt;
 
+use fencepost::line::Owner;
 use fencepost::machine::Machine;
 use fencepost::mutex::{Event, Fairness, Mutex, Patience, Request};
 use fencepost::store::FencingToken;
-use fencepost::time::{Instant, Ppm, Span};
+use fencepost::time::{Instant, Ppm, Span, StoreTime, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::store::Simulated;
@@ -41,7 +42,60 @@ impl fmt::Display for InstanceId {
     }
 }
 
-/// What a caller asks of a lock, in words that every lock has.
+/// Which of an algorithm's jobs; a recurring job is the only one, the first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct JobId(pub u32);
+
+impl JobId {
+    /// Its index.
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+impl fmt::Display for JobId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "job {}", self.0 + 1)
+    }
+}
+
+/// What tells one run of a job, and whatever repeats it, from every other one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Occurrence {
+    /// A recurring job was due then. Later ones never come before it.
+    At(StoreTime),
+    /// The request that scheduled it.
+    Of(Owner),
+    /// Where nothing else tells: the wall time for which it was scheduled.
+    Due(Timestamp),
+}
+
+/// A callback that begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Run {
+    /// Of which job.
+    pub job: JobId,
+    /// Which occurrence, if the algorithm knows.
+    pub occurrence: Option<Occurrence>,
+    /// How often this occurrence was begun, this time included.
+    pub attempt: u32,
+    /// The token, if the algorithm gives one.
+    pub token: Option<FencingToken>,
+}
+
+/// What the world's callers do with an algorithm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Play {
+    /// They lock and unlock.
+    Lock,
+    /// They start a recurring job, and are its callback.
+    Job,
+    /// They start a scheduler, have it run jobs once, and are the callbacks.
+    Once,
+}
+
+/// What a caller asks, in words that every lock has, or every job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Ask {
@@ -59,16 +113,50 @@ pub enum Ask {
     UnlockAgain,
     /// To renew at once.
     Extend,
+    /// To begin with the job, or with the scheduler.
+    Start,
+    /// The callback has ended: well, or not.
+    Finish(bool),
+    /// To end the job or the scheduler on this instance.
+    Close,
+    /// To run a job once, so long from now.
+    Schedule(JobId, Span),
+    /// To run it then instead.
+    Reschedule(JobId, Span),
+    /// Not to run it.
+    Withdraw(JobId),
 }
 
 impl Ask {
-    /// Whether it asks for the lock.
+    /// Whether it asks for the lock, or to take part.
     pub const fn wants(self) -> bool {
-        matches!(self, Ask::Lock | Ask::TryLock | Ask::LockFor(_))
+        matches!(self, Ask::Lock | Ask::TryLock | Ask::LockFor(_) | Ask::Start)
+    }
+
+    /// Whether it ends what the caller was granted.
+    pub const fn ends(self) -> bool {
+        matches!(self, Ask::Unlock | Ask::Finish(_))
+    }
+
+    /// The job that it is about, if it is about a single one.
+    pub const fn job(self) -> Option<JobId> {
+        match self {
+            Ask::Schedule(job, _) | Ask::Reschedule(job, _) | Ask::Withdraw(job) => Some(job),
+            Ask::Lock
+            | Ask::TryLock
+            | Ask::LockFor(_)
+            | Ask::Cancel
+            | Ask::Unlock
+            | Ask::UnlockAgain
+            | Ask::Extend
+            | Ask::Start
+            | Ask::Finish(_)
+            | Ask::Close => None,
+        }
     }
 }
 
-/// What a caller was told, in words that every lock has.
+/// What a caller was told, in words that every lock has, or every job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Told {
     /// It holds the lock; with a token, if the algorithm gives one.
@@ -85,9 +173,21 @@ pub enum Told {
     Rejected,
     /// The process died of a bug.
     Panicked,
+    /// Its callback begins.
+    Began(Run),
+    /// Its callback must end: the lease is lost, or it is closing.
+    Interrupted,
+    /// What became of the run is settled; it waits for the next one.
+    Ended,
+    /// The job, or the scheduler, has ended on this instance.
+    Closed,
+    /// What was asked about that job is done; and what it made, if it scheduled it.
+    Accepted(JobId, Option<Occurrence>),
+    /// What was asked about that job was not done, and will not be.
+    Declined(JobId),
 }
 
-/// A lock whose callers the world can play and whose promises it can judge.
+/// A lock, or a job, whose callers the world can play and whose promises it can judge.
 pub trait Subject: Machine<Config: Serialize + for<'de> Deserialize<'de>, Store: Simulated> {
     /// The machine's request for what a caller asks; `None`, if the algorithm has no such request.
     fn request(ask: Ask) -> Option<Self::Request>;
@@ -115,6 +215,36 @@ pub trait Subject: Machine<Config: Serialize + for<'de> Deserialize<'de>, Store:
     /// The time from a request to its reply from which on it no longer promises stability.
     fn stable_round_trip(_: &Self::Config) -> Span {
         Span::MAX
+    }
+
+    /// What its callers do.
+    const PLAY: Play = Play::Lock;
+
+    /// How soon after one run of a recurring job the next one may begin at the earliest, from beginning to beginning;
+    /// zero, if that is not promised.
+    fn spacing(_: &Self::Config) -> Span {
+        Span::ZERO
+    }
+
+    /// The longest time from one occurrence of a recurring job to the next; [`Span::MAX`], if nothing recurs.
+    fn period(_: &Self::Config) -> Span {
+        Span::MAX
+    }
+
+    /// How often a job that is to run once may be begun, when runs of it fail or die.
+    fn attempts(_: &Self::Config) -> u32 {
+        1
+    }
+
+    /// How much longer than a lock's waiter a job may have to wait that is due: for its being noticed, and for what
+    /// passes between two attempts.
+    fn lateness(_: &Self::Config) -> Span {
+        Span::ZERO
+    }
+
+    /// The longest length that is added to a remembered store time, or wall time, before it is compared with another.
+    fn calendar_horizon(_: &Self::Config) -> Span {
+        Span::ZERO
     }
 
     /// Whether its machine reads the wall clock. A checker forgets the errors of wall clocks that nobody reads.
@@ -151,6 +281,12 @@ impl Subject for Mutex {
             Ask::Cancel => Request::Cancel,
             Ask::Unlock | Ask::UnlockAgain => Request::Unlock,
             Ask::Extend => Request::Extend,
+            Ask::Start
+            | Ask::Finish(_)
+            | Ask::Close
+            | Ask::Schedule(..)
+            | Ask::Reschedule(..)
+            | Ask::Withdraw(_) => return None,
         })
     }
 

@@ -3,7 +3,7 @@
 use fencepost::time::{Ppm, Span};
 use fencepost_models::clock::Time;
 use fencepost_models::fault::{Fault, FaultSet};
-use fencepost_models::subject::{Ask, Subject};
+use fencepost_models::subject::{Ask, Play, Subject};
 use fencepost_models::world::{Bounds, Setup};
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -161,6 +161,12 @@ pub(crate) struct Scenario<C> {
 /// Chances of one in so many.
 const ODDS: [u32; 4] = [8, 30, 120, 500];
 
+/// The odds of what is not drawn.
+const SELDOM: Odds = u32::MAX / 12;
+
+/// How many jobs callers schedule on each resource.
+const JOBS: u32 = 3;
+
 impl<C: Clone> Scenario<C> {
     pub(crate) fn of_seed<M: Subject<Config = C>>(
         seed: u64,
@@ -178,12 +184,14 @@ impl<C: Clone> Scenario<C> {
         let hold_max = Span::from_millis(pick(&mut rng, &[200, 2_000, 8_000, 20_000]));
         let think_max = Span::from_millis(pick(&mut rng, &[100, 1_000, 5_000]));
         let ttl = M::ttl(&config);
-        let odds = Fault::ALL.map(|fault| if is_drawn(fault) { u32::MAX / pick(&mut rng, &ODDS) } else { 0 });
+        let odds =
+            Fault::ALL.map(|fault| if is_drawn(fault) { u32::MAX / pick(&mut rng, &ODDS) } else { SELDOM });
         let gap = |divisor: u64| Span::from_nanos(shape.storm.as_nanos() / divisor);
         let gaps = Fault::ALL
             .map(|fault| if is_drawn(fault) { gap(pick(&mut rng, &[2, 5, 12])) } else { Span::MAX });
         let bounds =
             bounds(shape.instances, ttl, hold_max, Span::from_millis(delay_max), Span::from_millis(slack));
+        let bounds = Bounds { progress: bounds.progress + M::lateness(&config), ..bounds };
         let calm = ttl * 3;
         let heal = Time::ZERO + shape.storm;
         let drain = heal + calm;
@@ -195,6 +203,7 @@ impl<C: Clone> Scenario<C> {
                 config,
                 instances: shape.instances,
                 resources: shape.resources,
+                jobs: jobs::<M>(),
                 stores: 1,
                 hints,
                 merges_hints: false,
@@ -233,6 +242,7 @@ impl<C: Clone> Scenario<C> {
                 config,
                 instances,
                 resources,
+                jobs: 0,
                 stores: 1,
                 hints: false,
                 merges_hints: false,
@@ -253,9 +263,18 @@ impl<C: Clone> Scenario<C> {
     }
 }
 
-/// Whether a family strikes by itself, and so has odds and gaps. A reused name comes with a restart.
+/// Whether a family strikes by itself over locks, and so has odds and gaps of its own. A reused name comes with a
+/// restart; a callback fails by odds that are always the same.
 fn is_drawn(fault: Fault) -> bool {
-    fault != Fault::IdentityReused
+    !matches!(fault, Fault::IdentityReused | Fault::CallbackFails)
+}
+
+fn jobs<M: Subject>() -> u32 {
+    match M::PLAY {
+        Play::Lock => 0,
+        Play::Job => 1,
+        Play::Once => JOBS,
+    }
 }
 
 /// What cannot happen: a run in which it is switched on would say nothing about it.
@@ -264,8 +283,11 @@ fn impossible<M: Subject>(config: &M::Config, hints: bool) -> FaultSet {
     if M::margin(config) == Span::ZERO {
         faults.add(Fault::ExpiryEarly);
     }
-    if M::request(Ask::Cancel).is_none() {
-        faults.add(Fault::Cancel);
+    let cancel = if M::PLAY == Play::Lock { Ask::Cancel } else { Ask::Close };
+    for (ask, fault) in [(cancel, Fault::Cancel), (Ask::UnlockAgain, Fault::UnlockTwice)] {
+        if M::request(ask).is_none() {
+            faults.add(fault);
+        }
     }
     let about_hints = FaultSet::of(&[Fault::HintLost, Fault::HintLate, Fault::HintDuplicate]);
     if hints { faults } else { faults.or(about_hints) }

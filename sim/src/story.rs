@@ -6,7 +6,7 @@ use fencepost::time::Span;
 use fencepost_models::clock::Time;
 use fencepost_models::property::Violation;
 use fencepost_models::store::{Mark, Touch};
-use fencepost_models::subject::{Ask, InstanceId, Subject, Told};
+use fencepost_models::subject::{Ask, InstanceId, Occurrence, Run, Subject, Told};
 use fencepost_models::world::{Action, FlightId, LegKind, Service, Stage, State, World};
 use serde::Serialize;
 
@@ -272,10 +272,26 @@ fn tell<M: Subject>(world: &World<M>) -> String {
             Told::Extended => format!("{id} has renewed on request"),
             Told::Rejected => format!("{id} is told that this makes no sense now"),
             Told::Panicked => format!("{id} panics"),
+            Told::Began(run) => begins(*id, run),
+            Told::Interrupted => format!("{id}'s callback is told to stop"),
+            Told::Ended => format!("{id}'s run is settled"),
+            Told::Closed => format!("{id} has closed"),
+            Told::Accepted(job, _) => format!("{id} is told that this is done for {job}"),
+            Told::Declined(job) => format!("{id} is told that this is not done for {job}"),
         };
         let _ = write!(text, "{}{words}", if text.is_empty() { "" } else { "; " });
     }
     text
+}
+
+fn begins(id: InstanceId, run: &Run) -> String {
+    let token = run.token.map_or_else(String::new, |token| format!(", token {}", token.0));
+    let attempt = if run.attempt > 1 { format!(", attempt {}", run.attempt) } else { String::new() };
+    let due = match run.occurrence {
+        Some(Occurrence::At(time)) => format!(" of {time:?}"),
+        Some(Occurrence::Of(_) | Occurrence::Due(_)) | None => String::new(),
+    };
+    format!("{id} begins {}{due}{attempt}{token}", run.job)
 }
 
 /// What the last action sent.
@@ -309,6 +325,13 @@ fn asks(ask: Ask) -> String {
         Ask::Unlock => "unlocks".to_owned(),
         Ask::UnlockAgain => "unlocks once more".to_owned(),
         Ask::Extend => "asks to renew at once".to_owned(),
+        Ask::Start => "takes part".to_owned(),
+        Ask::Finish(true) => "has done what its callback had to".to_owned(),
+        Ask::Finish(false) => "fails in its callback".to_owned(),
+        Ask::Close => "closes".to_owned(),
+        Ask::Schedule(job, span) => format!("schedules {job} in {span}"),
+        Ask::Reschedule(job, span) => format!("schedules {job} in {span} instead"),
+        Ask::Withdraw(job) => format!("takes {job} back"),
     }
 }
 

@@ -10,6 +10,7 @@ use crate::clock::Time;
 use crate::digest::Fingerprint;
 use crate::normal::Normaliser;
 use crate::property::Fence;
+use crate::runs::Runs;
 use crate::store::SimStore;
 use crate::subject::Subject;
 use crate::world::{Flight, Instance, World, identity, parts};
@@ -33,6 +34,7 @@ enum Part<M: Subject> {
 struct Rest<M: Subject> {
     stores: Vec<SimStore<M::Store>>,
     fences: Vec<Fence>,
+    runs: Runs,
     void_until: Time,
     budget: Budget,
 }
@@ -62,8 +64,8 @@ impl<M: Subject> Frozen<M> {
     /// already.
     pub fn push(&mut self, world: &World<M>, budget: &Budget, normaliser: &Normaliser, parts: &Parts<M>) {
         self.part(print_of_rest(world, budget, normaliser), parts, || {
-            let (stores, fences) = (world.stores.clone(), world.fences.clone());
-            Part::Rest(Rest { stores, fences, void_until: world.void_until, budget: *budget })
+            let (stores, fences, runs) = (world.stores.clone(), world.fences.clone(), world.runs.clone());
+            Part::Rest(Rest { stores, fences, runs, void_until: world.void_until, budget: *budget })
         });
         let (instances, flights) = normaliser.prints().split_at(world.instances.len());
         for (instance, &print) in world.instances.iter().zip(instances) {
@@ -143,6 +145,7 @@ impl<M: Subject> Parts<M> {
                 Part::Rest(rest) => {
                     world.stores.clone_from(&rest.stores);
                     world.fences.clone_from(&rest.fences);
+                    world.runs.clone_from(&rest.runs);
                     (world.void_until, *budget) = (rest.void_until, rest.budget);
                 }
                 Part::Instance(instance) => {

@@ -130,7 +130,10 @@ impl<M: Subject> World<M> {
             Action::Ask(id, ask) => {
                 M::request(ask).ok_or(Refusal::Request)?;
                 let instance = instance(id)?;
-                instance.state == State::Up && may_ask(instance.caller.stage, ask)
+                let is_free = ask.job().is_none_or(|job| {
+                    job.0 < self.jobs() && !self.has_asked(id, job) && !self.is_closing(id)
+                });
+                instance.state == State::Up && may_ask(instance.caller.stage, ask) && is_free
             }
             Action::Write(id) | Action::Forget(id) => instance(id)?.state == State::Up,
             Action::Wake(id) => {
@@ -243,6 +246,11 @@ fn may_ask(stage: Stage, ask: Ask) -> bool {
         Ask::Cancel => matches!(stage, Stage::Waiting | Stage::Holding),
         Ask::Unlock | Ask::Extend => stage == Stage::Holding,
         Ask::UnlockAgain => true,
+        Ask::Start => stage == Stage::Idle,
+        Ask::Finish(_) => stage == Stage::Holding,
+        // A callback may ask these, too.
+        Ask::Close => stage != Stage::Idle,
+        Ask::Schedule(..) | Ask::Reschedule(..) | Ask::Withdraw(_) => stage != Stage::Idle,
     }
 }
 
@@ -340,6 +348,12 @@ pub(super) fn ask_code(ask: Ask) -> u64 {
         Ask::Unlock => 5,
         Ask::Extend => 6,
         Ask::UnlockAgain => 7,
+        Ask::Start => 8,
+        Ask::Finish(succeeded) => 9 ^ u64::from(succeeded) << 8,
+        Ask::Close => 10,
+        Ask::Schedule(job, span) => 11 ^ (span.as_nanos() << 16 ^ u64::from(job.0) << 8),
+        Ask::Reschedule(job, span) => 12 ^ (span.as_nanos() << 16 ^ u64::from(job.0) << 8),
+        Ask::Withdraw(job) => 13 ^ u64::from(job.0) << 8,
     }
 }
 
@@ -352,5 +366,11 @@ pub(super) fn told_code(told: Told) -> u64 {
         Told::Extended => 5,
         Told::Rejected => 6,
         Told::Panicked => 7,
+        Told::Began(run) => 8 ^ run.token.map_or(0, |token| token.0) << 24 ^ u64::from(run.job.0) << 8,
+        Told::Interrupted => 9,
+        Told::Ended => 10,
+        Told::Closed => 11,
+        Told::Accepted(job, _) => 12 ^ u64::from(job.0) << 8,
+        Told::Declined(job) => 13 ^ u64::from(job.0) << 8,
     }
 }

@@ -12,7 +12,7 @@ use crate::clock::{Clock, Rate, Time};
 use crate::fault::{Fault, FaultSet};
 use crate::property::Fate;
 use crate::store::{Simulated, Tag};
-use crate::subject::{Ask, InstanceId, Subject, Told};
+use crate::subject::{Ask, InstanceId, Run, Subject, Told};
 
 /// How an instance is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -211,25 +211,23 @@ impl<M: Machine> Instance<M> {
 impl<M: Subject> World<M> {
     pub(super) fn ask(&mut self, id: InstanceId, ask: Ask, draw: Draw) {
         let now = self.now;
+        self.digest.word(ask_code(ask));
         let instance = &mut self.instances[id.index()];
         let caller = &mut instance.caller;
-        self.digest.word(ask_code(ask));
         match ask {
-            Ask::Lock | Ask::TryLock | Ask::LockFor(_) if caller.stage == Stage::Idle => {
+            Ask::Lock | Ask::TryLock | Ask::LockFor(_) | Ask::Start if caller.stage == Stage::Idle => {
                 caller.stage = Stage::Waiting;
                 caller.acquisition += 1;
                 caller.asked = now;
                 caller.patient = ask == Ask::Lock;
                 caller.deadline = match ask {
                     Ask::LockFor(span) => Instant::from_nanos(instance.clock.read(now)) + span,
-                    Ask::Lock | Ask::TryLock | Ask::Cancel | Ask::Unlock | Ask::UnlockAgain | Ask::Extend => {
-                        Instant::MAX
-                    }
+                    _ => Instant::MAX,
                 };
                 let ongoing = instance.ongoing(self.stores[0].paused);
                 (instance.setbacks, instance.trouble) = (ongoing, if ongoing.is_empty() { 0 } else { 2 });
             }
-            Ask::Unlock | Ask::UnlockAgain if caller.stage == Stage::Holding => {
+            Ask::Unlock | Ask::UnlockAgain | Ask::Finish(_) if caller.stage == Stage::Holding => {
                 let last_write = caller.token.map(|token| (token.0, caller.acquisition));
                 (caller.stage, caller.asked) = (Stage::Leaving, now);
                 if let Some((token, acquisition)) = last_write.filter(|_| self.believes(id)) {
@@ -241,8 +239,20 @@ impl<M: Subject> World<M> {
                 caller.patient = false;
                 self.note(id, Fault::Cancel);
             }
-            Ask::Lock | Ask::TryLock | Ask::LockFor(_) | Ask::Unlock | Ask::UnlockAgain | Ask::Extend => {}
+            Ask::Lock
+            | Ask::TryLock
+            | Ask::LockFor(_)
+            | Ask::Unlock
+            | Ask::UnlockAgain
+            | Ask::Extend
+            | Ask::Start
+            | Ask::Finish(_)
+            | Ask::Close
+            | Ask::Schedule(..)
+            | Ask::Reschedule(..)
+            | Ask::Withdraw(_) => {}
         }
+        self.note_ask(id, ask);
         if ask == Ask::UnlockAgain {
             self.note(id, Fault::UnlockTwice);
         }
@@ -267,13 +277,40 @@ impl<M: Subject> World<M> {
                     self.judge_write(id, token.0, acquisition);
                 }
             }
-            Told::Denied | Told::Released | Told::Lost => {
+            Told::Began(run) => self.begin_run(id, run, mono),
+            Told::Ended => self.go_on(id),
+            Told::Denied | Told::Released | Told::Lost | Told::Closed => {
                 self.abandon(id);
                 self.instances[id.index()].caller.stage = Stage::Idle;
             }
             Told::Panicked => self.crash(id),
-            Told::Extended | Told::Rejected => {}
+            // Its callback has still to end.
+            Told::Interrupted => self.excuse(),
+            Told::Extended | Told::Rejected | Told::Accepted(..) | Told::Declined(_) => {}
         }
+    }
+
+    /// A callback begins, and writes to what its token guards.
+    fn begin_run(&mut self, id: InstanceId, run: Run, mono: Instant) {
+        let judges_lock = self.lock_mark(self.instances[id.index()].resource).is_some();
+        let lease_end = if judges_lock { mono + M::ttl(&self.config) } else { Instant::MAX };
+        let instance = &mut self.instances[id.index()];
+        (instance.caller.stage, instance.caller.token) = (Stage::Holding, run.token);
+        instance.lease_end = lease_end;
+        if let Some(token) = run.token {
+            let acquisition = instance.caller.acquisition;
+            self.judge_write(id, token.0, acquisition);
+        }
+    }
+
+    /// A run is settled, and whoever takes part waits for the next one: that is another acquisition.
+    fn go_on(&mut self, id: InstanceId) {
+        self.abandon(id);
+        let now = self.now;
+        let instance = &mut self.instances[id.index()];
+        let caller = &mut instance.caller;
+        (caller.stage, caller.asked, caller.token) = (Stage::Waiting, now, None);
+        caller.acquisition += 1;
     }
 
     /// From now on nobody wants the entry of the present acquisition of `id`.
@@ -293,7 +330,7 @@ impl<M: Subject> World<M> {
     }
 
     /// A fault that its instance meets at its next step.
-    pub(super) fn note(&mut self, id: InstanceId, fault: Fault) {
+    pub(crate) fn note(&mut self, id: InstanceId, fault: Fault) {
         self.ledger.fire(fault);
         self.instances[id.index()].pending.add(fault);
     }
@@ -304,6 +341,8 @@ impl<M: Subject> World<M> {
         let instance = &mut self.instances[id.index()];
         instance.state = State::Paused;
         instance.hit(fault);
+        self.excuse();
+        let instance = &mut self.instances[id.index()];
         if fault == Fault::Suspend {
             instance.clock.set_rate(now, Rate::STOPPED);
             self.void_until = Time::MAX;
@@ -341,10 +380,9 @@ impl<M: Subject> World<M> {
         instance.caller.stage = Stage::Idle;
         instance.caller.token = None;
         instance.hit(Fault::Crash);
-        if std::mem::take(&mut instance.believes) {
-            let resource = instance.resource as usize;
-            self.believers[resource].retain(|&other| other != id);
-        }
+        self.disbelieve(id);
+        self.runs.died(id);
+        self.excuse();
         let awaited = std::mem::take(&mut self.instances[id.index()].awaited);
         for (_, flight) in awaited {
             self.ledger.observe(self.flights.disown(flight));

@@ -19,8 +19,9 @@ use crate::clock::{Clock, Time};
 use crate::digest::Digest;
 use crate::fault::{Fault, FaultSet, Ledger};
 use crate::property::{Fence, PropertySet, Verdict};
+use crate::runs::Runs;
 use crate::store::{Mark, SimStore, Simulated, Tag, Touch};
-use crate::subject::{InstanceId, Subject, Told};
+use crate::subject::{InstanceId, JobId, Play, Run, Subject, Told};
 
 use action::code;
 pub use action::{Action, Refusal, Service};
@@ -54,6 +55,9 @@ pub struct Setup<C> {
     pub instances: u32,
     /// How many locks; instance `i` uses lock `i mod resources`.
     pub resources: u32,
+    /// How many jobs callers schedule on each resource; none, if they only lock.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub jobs: u32,
     /// How many stores.
     pub stores: u8,
     /// Whether published hints are delivered.
@@ -66,6 +70,10 @@ pub struct Setup<C> {
     /// Whether believed exclusion is judged even while what it assumes is broken: to see what happens then.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub strict: bool,
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// The world. See the module documentation.
@@ -87,6 +95,9 @@ pub struct World<M: Subject> {
     touched: Option<(Tag, Touch, bool)>,
     pub(crate) believers: Vec<Vec<InstanceId>>,
     pub(crate) fences: Vec<Fence>,
+    /// How many jobs there are for each resource.
+    pub(crate) jobs: usize,
+    pub(crate) runs: Runs,
     pub(crate) healed: Time,
     pub(crate) void_until: Time,
     pub(crate) verdict: Verdict,
@@ -117,6 +128,8 @@ impl<M: Subject> World<M> {
             touched: None,
             believers: Vec::new(),
             fences: Vec::new(),
+            jobs: 0,
+            runs: Runs::default(),
             healed: Time::MAX,
             void_until: Time::ZERO,
             verdict: Verdict::default(),
@@ -136,6 +149,9 @@ impl<M: Subject> World<M> {
         self.flights.clone_from(&other.flights);
         self.believers.clone_from(&other.believers);
         self.fences.clone_from(&other.fences);
+        if M::PLAY != Play::Lock {
+            self.runs.clone_from(&other.runs);
+        }
         (self.healed, self.void_until) = (other.healed, other.void_until);
         self.verdict.clear();
     }
@@ -157,10 +173,14 @@ impl<M: Subject> World<M> {
         self.stores.extend((0..setup.stores.max(1)).map(|_| SimStore::new(resources as usize)));
         self.flights.clear();
         self.told.clear();
-        self.believers.resize_with(resources as usize, Vec::new);
+        self.jobs = if M::PLAY == Play::Lock { 0 } else { setup.jobs.max(1) as usize };
+        let guarded = resources as usize * self.jobs.max(1);
+        self.believers.resize_with(guarded, Vec::new);
         self.believers.iter_mut().for_each(Vec::clear);
         self.fences.clear();
-        self.fences.resize(resources as usize, Fence::default());
+        self.fences.resize(guarded, Fence::default());
+        let players = if self.jobs > 0 { self.instances.len() } else { 0 };
+        self.runs.reset(resources as usize * self.jobs, players);
         (self.healed, self.void_until) = (Time::MAX, Time::ZERO);
         self.verdict.clear();
         self.ledger = Ledger::default();
@@ -262,12 +282,45 @@ impl<M: Subject> World<M> {
         for index in 0..self.instances.len() {
             let id = InstanceId(index as u32);
             let believes = self.believes(id);
-            let instance = &mut self.instances[index];
-            instance.believes = believes;
+            self.instances[index].believes = believes;
             if believes {
-                self.believers[instance.resource as usize].push(id);
+                let guarded = self.guarded_by(id);
+                self.believers[guarded].push(id);
             }
         }
+    }
+
+    /// Whoever believed what it holds believes so no more.
+    pub(crate) fn disbelieve(&mut self, id: InstanceId) {
+        if std::mem::take(&mut self.instances[id.index()].believes) {
+            let guarded = self.guarded_by(id);
+            self.believers[guarded].retain(|&other| other != id);
+        }
+    }
+
+    /// The callback that runs on an instance.
+    pub fn run(&self, id: InstanceId) -> Option<&Run> {
+        self.runs.run(id)
+    }
+
+    /// Which jobs were accepted and have still to begin: one bit each.
+    pub fn open_jobs(&self) -> u8 {
+        self.runs.open()
+    }
+
+    /// Whether an instance was asked to close and has not.
+    pub fn is_closing(&self, id: InstanceId) -> bool {
+        self.runs.is_closing(id)
+    }
+
+    /// Whether an instance waits to be told something about a job.
+    pub fn has_asked(&self, id: InstanceId, job: JobId) -> bool {
+        self.runs.has_asked(id, job)
+    }
+
+    /// How many jobs callers schedule on each resource.
+    pub fn jobs(&self) -> u32 {
+        self.jobs as u32
     }
 
     /// What was broken so far.
@@ -440,13 +493,23 @@ impl<M: Subject> World<M> {
     fn fail_over(&mut self, id: StoreId) {
         self.stores[id.0 as usize].fail_over();
         self.trouble_for_all(Fault::Failover, id);
-        self.void_for(M::ttl(&self.config) * 2 + self.bounds.orphan);
+        let span = M::ttl(&self.config) * 2 + self.bounds.orphan;
+        self.void_for(span);
+        self.runs.forget_all(self.now + span);
+    }
+
+    /// Something was hit: what may be attempted once only, and was due, may have been.
+    pub(crate) fn excuse(&mut self) {
+        if M::PLAY == Play::Once && M::attempts(&self.config) == 1 {
+            self.runs.excuse(self.now);
+        }
     }
 
     fn trouble_for_all(&mut self, fault: Fault, store: StoreId) {
         self.ledger.fire(fault);
         self.stores[store.0 as usize].pending.add(fault);
         self.instances.iter_mut().for_each(|instance| instance.hit(fault));
+        self.excuse();
     }
 }
 

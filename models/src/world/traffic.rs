@@ -41,7 +41,7 @@ impl<M: Subject> World<M> {
             return;
         }
         let resource = self.instances[id.index()].resource;
-        let step = self.fences.len();
+        let step = self.stores[0].shelves.len();
         for index in (resource as usize..self.instances.len()).step_by(step) {
             let peer = InstanceId(index as u32);
             if peer != id && self.instances[index].state != State::Down && !self.is_merged(peer, &message) {
@@ -272,6 +272,7 @@ impl<M: Subject> World<M> {
         instance.hit(fault);
         flight.leg = Leg::Lost;
         flight.since = self.now;
+        self.excuse();
     }
 
     pub(super) fn duplicate(&mut self, id: FlightId) {
@@ -294,6 +295,7 @@ impl<M: Subject> World<M> {
         self.ledger.fire(fault);
         if flight.awaited {
             self.instances[flight.instance.index()].hit(fault);
+            self.excuse();
         }
     }
 

@@ -68,7 +68,17 @@ impl Shape {
             progress: tick * 1_000,
         };
         let Shape { instances, hints, merges_hints, strict, .. } = *self;
-        let setup = Setup { config, instances, resources: 1, stores: 1, hints, merges_hints, bounds, strict };
+        let setup = Setup {
+            config,
+            instances,
+            resources: 1,
+            jobs: 0,
+            stores: 1,
+            hints,
+            merges_hints,
+            bounds,
+            strict,
+        };
         let Shape { budget, judged, keeps_facts, symmetry, .. } = *self;
         Scope { setup, tick, budget, judged, keeps_facts, symmetry }
     }

@@ -275,6 +275,7 @@ pub(crate) fn scope<M: Subject>(
         config: case.config.clone(),
         instances: plan.instances,
         resources: 1,
+        jobs: 0,
         stores: 1,
         hints: plan.hints,
         // Or there would be no end of them within a tick.

@@ -3,7 +3,7 @@
 use fencepost::time::Span;
 use fencepost_models::clock::Time;
 use fencepost_models::fault::Fault;
-use fencepost_models::subject::{Ask, InstanceId, Subject, Told};
+use fencepost_models::subject::{Ask, InstanceId, JobId, Play, Subject, Told};
 use fencepost_models::world::{Action, State};
 use rand::RngExt;
 
@@ -18,7 +18,11 @@ impl<M: Subject> Simulator<M> {
             return;
         }
         let pause = up_to(&mut self.streams.workload, self.scenario.workload.think_max);
-        let next = if self.scenario.workload.varied { self.choose_ask() } else { Ask::Lock };
+        let next = match M::PLAY {
+            Play::Lock if self.scenario.workload.varied => self.choose_ask(),
+            Play::Lock => Ask::Lock,
+            Play::Job | Play::Once => Ask::Start,
+        };
         self.plan_ask(id, now + pause, next);
     }
 
@@ -64,13 +68,15 @@ impl<M: Subject> Simulator<M> {
         let action = Action::Ask(id, ask);
         if self.world.check(at, &action).is_ok() {
             self.act(at, action);
-            if ask.wants()
-                && !self.healed
-                && self.strikes(Some(Fault::Cancel))
-                && M::request(Ask::Cancel).is_some()
-            {
-                let after = skewed(&mut self.streams.faults[Fault::Cancel as usize], self.scenario.ttl);
-                self.plan(at + after, Action::Ask(id, Ask::Cancel));
+            if ask.wants() && !self.healed && self.strikes(Some(Fault::Cancel)) {
+                let (cancel, most) = match M::PLAY {
+                    Play::Lock => (Ask::Cancel, self.scenario.ttl),
+                    Play::Job | Play::Once => (Ask::Close, self.scenario.ttl * 4),
+                };
+                let after = skewed(&mut self.streams.faults[Fault::Cancel as usize], most);
+                if M::request(cancel).is_some() {
+                    self.plan(at + after, Action::Ask(id, cancel));
+                }
             }
             if ask == Ask::Unlock && !self.healed && self.strikes(Some(Fault::UnlockTwice)) {
                 let after = skewed(&mut self.streams.faults[Fault::UnlockTwice as usize], self.scenario.ttl);
@@ -81,13 +87,41 @@ impl<M: Subject> Simulator<M> {
 
     pub(super) fn told(&mut self, id: InstanceId, told: Told) {
         match told {
-            Told::Acquired(_) => {
+            Told::Acquired(_) | Told::Began(_) => {
                 self.acquisitions += 1;
                 self.hold(id);
             }
-            Told::Denied | Told::Released | Told::Lost => self.think(id),
+            Told::Denied | Told::Released | Told::Lost | Told::Closed => self.think(id),
             Told::Panicked => self.plan(self.world.now() + Span::from_secs(1), Action::Restart(id)),
-            Told::Extended | Told::Rejected => {}
+            Told::Interrupted => self.wind_up(id),
+            Told::Extended | Told::Rejected | Told::Ended | Told::Accepted(..) | Told::Declined(_) => {}
+        }
+    }
+
+    /// A callback that is told to stop does so soon.
+    fn wind_up(&mut self, id: InstanceId) {
+        let soon = up_to(&mut self.streams.workload, Span::from_secs(1));
+        self.plan_ask(id, self.world.now() + soon, Ask::Finish(false));
+    }
+
+    /// What a caller asks about jobs in the course of a run, whether it is waiting then or in a callback.
+    pub(super) fn plan_jobs(&mut self, id: InstanceId) {
+        let (drain, jobs, ttl) = (self.scenario.drain, self.world.jobs(), self.scenario.ttl);
+        let mut at = Time::ZERO;
+        loop {
+            let rng = &mut self.streams.workload;
+            at = at + Span::from_millis(500) + up_to(rng, ttl);
+            if at >= drain {
+                return;
+            }
+            let job = JobId(rng.random_range(0..jobs));
+            let span = skewed(rng, ttl * 4);
+            let ask = match rng.random_range(0..10) {
+                0 | 1 => Ask::Withdraw(job),
+                2 | 3 => Ask::Reschedule(job, span),
+                _ => Ask::Schedule(job, span),
+            };
+            self.plan(at, Action::Ask(id, ask));
         }
     }
 
@@ -99,7 +133,11 @@ impl<M: Subject> Simulator<M> {
             hold = self.scenario.heal.since(now).max(hold).min(self.scenario.ttl * 4);
             self.plan(now, Action::Forget(id));
         }
-        self.plan_ask(id, now + hold, Ask::Unlock);
+        let end = match M::PLAY {
+            Play::Lock => Ask::Unlock,
+            Play::Job | Play::Once => Ask::Finish(self.healed || !self.strikes(Some(Fault::CallbackFails))),
+        };
+        self.plan_ask(id, now + hold, end);
         if self.scenario.workload.varied {
             let write = now + up_to(&mut self.streams.workload, hold);
             self.plan(write, Action::Write(id));

@@ -12,7 +12,7 @@ mod storm;
 use fencepost::time::{Draw, Span};
 use fencepost_models::clock::Time;
 use fencepost_models::property::PropertySet;
-use fencepost_models::subject::{InstanceId, Subject};
+use fencepost_models::subject::{InstanceId, Play, Subject};
 use fencepost_models::trace::{Step, describe};
 use fencepost_models::world::{Action, FlightId, Leg, LegKind, Service, State, World};
 use rand::Rng;
@@ -125,6 +125,9 @@ impl<M: Subject> Simulator<M> {
         self.is_stormy = !self.scenario.faults.is_empty();
         for index in 0..self.scenario.setup.instances {
             self.think(InstanceId(index));
+            if M::PLAY == Play::Once {
+                self.plan_jobs(InstanceId(index));
+            }
         }
         if self.scenario.heal < self.scenario.end {
             self.queue.push(self.scenario.heal, Due::Heal);

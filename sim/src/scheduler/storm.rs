@@ -5,7 +5,7 @@ use fencepost::time::Span;
 use fencepost_models::clock::{Rate, Time};
 use fencepost_models::fault::Fault;
 use fencepost_models::store::Grain;
-use fencepost_models::subject::{Ask, InstanceId, Subject};
+use fencepost_models::subject::{InstanceId, Subject};
 use fencepost_models::world::{Action, FlightId, Leg, LegKind, Service, Stage, State};
 use rand::{Rng, RngExt};
 
@@ -236,10 +236,10 @@ impl<M: Subject> Simulator<M> {
             if from_store {
                 self.act(at, Action::CutFromStore(id, false));
             }
-            let unlocks = self.seats[id.index()].next == Some(Ask::Unlock);
-            if self.world.instance(id).caller.stage == Stage::Holding && unlocks {
+            let end = self.seats[id.index()].next.filter(|next| next.ends());
+            if let (Stage::Holding, Some(end)) = (self.world.instance(id).caller.stage, end) {
                 let hold = up_to(&mut self.streams.workload, self.scenario.workload.hold_max);
-                self.plan_ask(id, at + hold, Ask::Unlock);
+                self.plan_ask(id, at + hold, end);
             }
         }
         let store = StoreId(0);
@@ -286,7 +286,8 @@ fn is_timed(fault: Fault) -> bool {
         | Fault::Cancel
         | Fault::ForgetUnlock
         | Fault::UnlockTwice
-        | Fault::IdentityReused => false,
+        | Fault::IdentityReused
+        | Fault::CallbackFails => false,
     }
 }
 

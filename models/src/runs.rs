@@ -1,0 +1,462 @@
+//! What the monitors know of jobs: what was accepted, what has begun, who was never answered.
+//!
+//! It is all seen from outside: a caller asked, a caller was told, a callback began. Where nobody can say what was
+//! promised (two asked about one job at the same time, or the one who asked died before it was told) nothing is.
+
+use fencepost::machine::Relocate;
+use fencepost::time::Span;
+
+use crate::clock::Time;
+use crate::fault::Fault;
+use crate::normal::Names;
+use crate::property::{Facts, Property};
+use crate::subject::{Ask, InstanceId, JobId, Occurrence, Play, Run, Subject, Told};
+use crate::world::{Stage, State, World};
+
+/// A job that is to run once and has not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Open {
+    occurrence: Option<Occurrence>,
+    due: Time,
+}
+
+/// An occurrence that has begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Begun {
+    occurrence: Occurrence,
+    times: u32,
+    by: InstanceId,
+}
+
+/// What is known of one job.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
+struct Log {
+    open: Option<Open>,
+    /// Of a recurring job, the last one only.
+    begun: Vec<Begun>,
+    last_began: Time,
+    last_by: Option<InstanceId>,
+}
+
+/// What a caller has asked about a job and was not told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Asked {
+    job: JobId,
+    at: Time,
+    /// What is open if it is accepted.
+    if_accepted: Option<Open>,
+    /// What is open if it is declined.
+    if_declined: Option<Open>,
+    /// Nobody else asked about the job meanwhile.
+    alone: bool,
+}
+
+/// What is known of one instance.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
+struct Player {
+    run: Option<Run>,
+    succeeded: bool,
+    /// Its callback was told to stop.
+    interrupted: bool,
+    asked: Vec<Asked>,
+    /// Since when it takes part; zero, if it does not.
+    started: Time,
+    /// Since when it is to close; zero, if it is not.
+    closing: Time,
+}
+
+/// What is known of all jobs; nothing, where callers only lock.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
+pub(crate) struct Runs {
+    /// Those of the first resource, then those of the second …
+    logs: Vec<Log>,
+    players: Vec<Player>,
+    /// Until then, what the store acknowledged may turn out to be lost.
+    void_until: Time,
+}
+
+impl Runs {
+    pub(crate) fn reset(&mut self, logs: usize, players: usize) {
+        self.logs.clear();
+        self.logs.resize_with(logs, Log::default);
+        self.players.clear();
+        self.players.resize_with(players, Player::default);
+        self.void_until = Time::ZERO;
+    }
+
+    /// The callback that runs on an instance.
+    pub(crate) fn run(&self, id: InstanceId) -> Option<&Run> {
+        self.players.get(id.index())?.run.as_ref()
+    }
+
+    /// Whether an instance waits to be told something about a job.
+    pub(crate) fn has_asked(&self, id: InstanceId, job: JobId) -> bool {
+        self.players.get(id.index()).is_some_and(|player| player.asked.iter().any(|asked| asked.job == job))
+    }
+
+    /// Whether an instance is to close.
+    pub(crate) fn is_closing(&self, id: InstanceId) -> bool {
+        self.players.get(id.index()).is_some_and(|player| player.closing != Time::ZERO)
+    }
+
+    fn is_interrupted(&self, id: InstanceId) -> bool {
+        self.players[id.index()].interrupted
+    }
+
+    /// Which jobs are still to be begun, one bit each.
+    pub(crate) fn open(&self) -> u8 {
+        let is_open = |(index, log): (usize, &Log)| u8::from(log.open.is_some()) << index.min(7);
+        self.logs.iter().enumerate().map(is_open).fold(0, |all, one| all | one)
+    }
+
+    /// Nothing that the store acknowledged so far counts, nor what it will before `until`.
+    pub(crate) fn forget_all(&mut self, until: Time) {
+        for log in &mut self.logs {
+            *log = Log::default();
+        }
+        for asked in self.players.iter_mut().flat_map(|player| &mut player.asked) {
+            asked.alone = false;
+        }
+        self.void_until = self.void_until.max(until);
+    }
+
+    /// An instance died: nobody will tell it anything.
+    pub(crate) fn died(&mut self, id: InstanceId) {
+        if let Some(player) = self.players.get_mut(id.index()) {
+            *player = Player::default();
+        }
+    }
+
+    /// Something hit an instance: what may be begun once only, and was due, may have been begun and lost.
+    pub(crate) fn excuse(&mut self, now: Time) {
+        for log in &mut self.logs {
+            log.open = log.open.filter(|open| open.due > now);
+        }
+    }
+
+    fn ask(&mut self, id: InstanceId, log: usize, ask: Ask, now: Time, is_same: impl Fn(usize) -> bool) {
+        let Some(job) = ask.job() else { return };
+        let mut others = 0;
+        for (index, player) in self.players.iter_mut().enumerate().filter(|(index, _)| is_same(*index)) {
+            for asked in player.asked.iter_mut().filter(|asked| asked.job == job) {
+                asked.alone = false;
+                others += usize::from(index != id.index());
+            }
+        }
+        let before = self.logs[log].open.take();
+        let if_accepted = match ask {
+            Ask::Schedule(_, span) | Ask::Reschedule(_, span) => {
+                Some(Open { occurrence: None, due: now + span })
+            }
+            _ => None,
+        };
+        let asked = Asked { job, at: now, if_accepted, if_declined: before, alone: others == 0 };
+        self.players[id.index()].asked.push(asked);
+    }
+
+    fn answer(
+        &mut self,
+        id: InstanceId,
+        log: usize,
+        job: JobId,
+        accepted: Option<Option<Occurrence>>,
+        now: Time,
+    ) {
+        let asked = &mut self.players[id.index()].asked;
+        let Some(at) = asked.iter().position(|asked| asked.job == job) else { return };
+        let asked = asked.remove(at);
+        let log = &mut self.logs[log];
+        let is_begun = |occurrence| log.begun.iter().any(|begun| Some(begun.occurrence) == occurrence);
+        log.open = match accepted {
+            _ if !asked.alone || now < self.void_until => None,
+            Some(occurrence) if is_begun(occurrence) => None,
+            Some(occurrence) => asked.if_accepted.map(|open| Open { occurrence, ..open }),
+            None => asked.if_declined,
+        };
+    }
+
+    /// Shows every name to `names`.
+    pub(crate) fn relocate(&mut self, names: &mut Names) {
+        for log in &mut self.logs {
+            names.time(&mut log.last_began);
+            log.begun.iter_mut().for_each(|begun| relocate_occurrence(&mut begun.occurrence, names));
+            log.open.iter_mut().for_each(|open| open.relocate(names));
+        }
+        for player in &mut self.players {
+            if let Some(run) = &mut player.run {
+                run.occurrence.iter_mut().for_each(|one| relocate_occurrence(one, names));
+                run.token.iter_mut().for_each(|token| names.token(token));
+            }
+            for asked in &mut player.asked {
+                let outcomes = [&mut asked.if_accepted, &mut asked.if_declined];
+                outcomes.into_iter().flatten().for_each(|open| open.relocate(names));
+            }
+        }
+    }
+
+    /// Drops what no monitor of a checker asks for: since when somebody waits, and who it was.
+    pub(crate) fn forget(&mut self, now: Time, keeps_facts: bool, has_spacing: bool) {
+        for log in &mut self.logs {
+            if !keeps_facts {
+                log.last_by = None;
+                log.begun.iter_mut().for_each(|begun| begun.by = InstanceId(0));
+            }
+            if !has_spacing {
+                log.last_began = Time::ZERO;
+            }
+        }
+        for player in &mut self.players {
+            player.started = Time::ZERO;
+            player.asked.iter_mut().for_each(|asked| asked.at = Time::ZERO);
+            player.asked.sort_unstable_by_key(|asked| asked.job);
+            if player.closing != Time::ZERO {
+                player.closing = crate::checker::NOON_TIME;
+            }
+        }
+        if self.void_until <= now {
+            self.void_until = Time::ZERO;
+        }
+    }
+
+    /// Takes out what has begun, so that a survey shows whether anything else names it.
+    pub(crate) fn take_begun(&mut self) -> Vec<Vec<Begun>> {
+        self.logs.iter_mut().map(|log| std::mem::take(&mut log.begun)).collect()
+    }
+
+    /// Puts back what has begun and may begin again: what nobody names can not.
+    pub(crate) fn put_begun(&mut self, begun: Vec<Vec<Begun>>, is_named: impl Fn(&Occurrence) -> bool) {
+        for (log, mut begun) in self.logs.iter_mut().zip(begun) {
+            begun.retain(|one| is_named(&one.occurrence));
+            begun.sort_unstable_by_key(|one| match one.occurrence {
+                Occurrence::At(time) => (time.as_nanos(), 0),
+                Occurrence::Of(owner) => (owner.identity.0, owner.attempt),
+                Occurrence::Due(time) => (time.as_nanos(), 0),
+            });
+            log.begun = begun;
+        }
+    }
+
+    /// Shows the names of what has begun to `names`.
+    pub(crate) fn relocate_begun(&mut self, names: &mut Names) {
+        let begun = self.logs.iter_mut().flat_map(|log| &mut log.begun);
+        begun.for_each(|one| relocate_occurrence(&mut one.occurrence, names));
+    }
+}
+
+impl Open {
+    fn relocate(&mut self, names: &mut Names) {
+        names.time(&mut self.due);
+        self.occurrence.iter_mut().for_each(|one| relocate_occurrence(one, names));
+    }
+}
+
+fn relocate_occurrence(occurrence: &mut Occurrence, names: &mut Names) {
+    match occurrence {
+        Occurrence::At(time) => names.store_time(time),
+        Occurrence::Of(owner) => owner.relocate(names),
+        Occurrence::Due(time) => names.timestamp(time),
+    }
+}
+
+impl<M: Subject> World<M> {
+    /// Which log is that of a job of an instance.
+    fn log_of(&self, id: InstanceId, job: JobId) -> usize {
+        self.instances[id.index()].resource as usize * self.jobs + job.index()
+    }
+
+    /// Which guarded resource an instance works on.
+    #[inline]
+    pub(crate) fn guarded_by(&self, id: InstanceId) -> usize {
+        if M::PLAY == Play::Lock {
+            return self.instances[id.index()].resource as usize;
+        }
+        self.log_of(id, self.runs.run(id).map_or(JobId::default(), |run| run.job))
+    }
+
+    /// A caller asks something that concerns jobs.
+    pub(crate) fn note_ask(&mut self, id: InstanceId, ask: Ask) {
+        if M::PLAY == Play::Lock {
+            return;
+        }
+        let now = self.now;
+        match ask {
+            Ask::Close => {
+                let player = &mut self.runs.players[id.index()];
+                if player.closing == Time::ZERO {
+                    player.closing = now;
+                }
+            }
+            Ask::Finish(succeeded) => {
+                self.runs.players[id.index()].succeeded = succeeded;
+                if !succeeded && !self.runs.is_interrupted(id) {
+                    self.note(id, Fault::CallbackFails);
+                }
+            }
+            Ask::Schedule(job, _) | Ask::Reschedule(job, _) | Ask::Withdraw(job) => {
+                let (log, resource) = (self.log_of(id, job), self.instances[id.index()].resource);
+                let instances = &self.instances;
+                self.runs.ask(id, log, ask, now, |other| instances[other].resource == resource);
+            }
+            Ask::Start => self.runs.players[id.index()].started = now,
+            Ask::Lock
+            | Ask::TryLock
+            | Ask::LockFor(_)
+            | Ask::Cancel
+            | Ask::Unlock
+            | Ask::UnlockAgain
+            | Ask::Extend => {}
+        }
+    }
+
+    /// A caller is told something that concerns jobs: may it be?
+    pub(crate) fn note_told(&mut self, id: InstanceId, told: Told) {
+        match told {
+            Told::Began(run) => self.judge_beginning(id, run),
+            Told::Accepted(job, occurrence) => {
+                let log = self.log_of(id, job);
+                self.runs.answer(id, log, job, Some(occurrence), self.now);
+            }
+            Told::Declined(job) => {
+                let log = self.log_of(id, job);
+                self.runs.answer(id, log, job, None, self.now);
+            }
+            Told::Interrupted => self.runs.players[id.index()].interrupted = true,
+            Told::Ended => self.note_end_of_run(id),
+            Told::Closed => {
+                self.note_end_of_run(id);
+                let player = &mut self.runs.players[id.index()];
+                (player.started, player.closing) = (Time::ZERO, Time::ZERO);
+            }
+            Told::Acquired(_)
+            | Told::Denied
+            | Told::Released
+            | Told::Lost
+            | Told::Extended
+            | Told::Rejected
+            | Told::Panicked => {}
+        }
+    }
+
+    fn note_end_of_run(&mut self, id: InstanceId) {
+        self.disbelieve(id);
+        let player = &mut self.runs.players[id.index()];
+        player.interrupted = false;
+        let succeeded = std::mem::take(&mut player.succeeded);
+        let Some(run) = player.run.take() else { return };
+        let log = self.log_of(id, run.job);
+        if succeeded {
+            self.runs.logs[log].open =
+                self.runs.logs[log].open.filter(|open| open.occurrence != run.occurrence);
+        }
+    }
+
+    /// A callback begins: too early, once too often, too soon after the last one?
+    fn judge_beginning(&mut self, id: InstanceId, run: Run) {
+        let (now, most) = (self.now, M::attempts(&self.config));
+        let at = self.log_of(id, run.job);
+        self.runs.players[id.index()].run = Some(run);
+        let is_void = now < self.runs.void_until;
+        let log = &mut self.runs.logs[at];
+        let open = log.open.filter(|open| open.occurrence == run.occurrence);
+        let is_early = open.is_some_and(|open| now + self.earliness(open.due) < open.due);
+        let log = &mut self.runs.logs[at];
+        let (last_began, last_by) = (log.last_began, log.last_by);
+        if !is_void {
+            (log.last_began, log.last_by) = (now, Some(id));
+        }
+        // Others have to run it only if this attempt may fail.
+        if open.is_some() && run.attempt >= most {
+            log.open = None;
+        }
+        let repeats = run.occurrence.filter(|_| !is_void).and_then(|one| log.begin(one, id, most));
+        if is_early {
+            self.violated(Property::NotEarly, id, None, Facts::default());
+        }
+        if let Some(other) = repeats {
+            self.violated(Property::OncePerOccurrence, id, Some(other), Facts::default());
+        }
+        let spacing = M::spacing(&self.config);
+        if spacing > Span::ZERO && last_began != Time::ZERO && now < last_began + spacing && !is_void {
+            self.violated(Property::OncePerOccurrence, id, last_by, Facts::default());
+        }
+    }
+
+    /// By how much a run may begin before its time: what its clocks could not know.
+    fn earliness(&self, due: Time) -> Span {
+        let ahead = due.since(self.now);
+        ahead.portion(M::drift(&self.config)) + self.bounds.delay * 4 + self.bounds.slack * 2
+    }
+
+    /// The run is over: what was accepted and never begun, who was never answered?
+    pub(crate) fn judge_jobs(&mut self) {
+        if self.healed == Time::MAX {
+            return;
+        }
+        for index in 0..self.runs.players.len() {
+            let id = InstanceId(index as u32);
+            let player = &self.runs.players[index];
+            let closing = Some(player.closing).filter(|since| *since != Time::ZERO);
+            let first = player.asked.iter().map(|asked| asked.at).chain(closing).min();
+            let is_up = self.instances[index].state == State::Up;
+            if first.is_some_and(|since| is_up && self.is_long_ago(since, Span::ZERO)) {
+                self.violated(Property::Progress, id, None, Facts::default());
+            }
+        }
+        for index in 0..self.runs.logs.len() {
+            // Somebody has to be there who could run it.
+            let Some(id) = self.first_player(index / self.jobs.max(1)) else { continue };
+            let log = &self.runs.logs[index];
+            let is_lost = log.open.is_some_and(|open| self.is_long_ago(open.due, Span::ZERO));
+            let period = M::period(&self.config);
+            let is_silent =
+                M::PLAY == Play::Job && period != Span::MAX && self.is_long_ago(log.last_began, period);
+            if is_lost || is_silent {
+                let other = log.last_by;
+                self.violated(Property::NoJobLost, id, other.filter(|by| *by != id), Facts::default());
+            }
+        }
+    }
+
+    /// Whether more than the bound has passed since then and `grace` later, and since everything was healed.
+    fn is_long_ago(&self, since: Time, grace: Span) -> bool {
+        self.now > since.max(self.healed) + grace + self.bounds.progress
+    }
+
+    /// Somebody who has taken part for long.
+    fn first_player(&self, resource: usize) -> Option<InstanceId> {
+        let takes_part = |index: &usize| {
+            let (instance, player) = (&self.instances[*index], &self.runs.players[*index]);
+            instance.resource as usize == resource
+                && instance.state == State::Up
+                && instance.caller.stage != Stage::Idle
+                && player.closing == Time::ZERO
+                && self.is_long_ago(player.started, Span::ZERO)
+        };
+        (0..self.instances.len()).find(takes_part).map(|index| InstanceId(index as u32))
+    }
+}
+
+impl Log {
+    /// An occurrence begins. Gives who has begun it before, if that was once too often.
+    fn begin(&mut self, occurrence: Occurrence, by: InstanceId, most: u32) -> Option<InstanceId> {
+        let found = match occurrence {
+            Occurrence::At(time) => self.begun.iter_mut().find(|begun| match begun.occurrence {
+                Occurrence::At(last) => time <= last,
+                Occurrence::Of(_) | Occurrence::Due(_) => false,
+            }),
+            Occurrence::Of(_) | Occurrence::Due(_) => {
+                self.begun.iter_mut().find(|begun| begun.occurrence == occurrence)
+            }
+        };
+        if let Some(begun) = found {
+            let before = begun.by;
+            (begun.times, begun.by) = (begun.times.saturating_add(1).min(most + 1), by);
+            return (begun.times > most).then_some(before);
+        }
+        if matches!(occurrence, Occurrence::At(_)) {
+            self.begun.clear();
+        }
+        self.begun.push(Begun { occurrence, times: 1, by });
+        None
+    }
+}
