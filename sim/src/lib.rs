@@ -32,7 +32,7 @@ pub use cli::Lab;
 pub use fencepost_models::fault::{Fault, FaultSet};
 pub use fencepost_models::property::{Property, PropertySet, Violation};
 pub use fencepost_models::store::LockKey;
-pub use fencepost_models::subject::{Ask, InstanceId, Subject, Told};
+pub use fencepost_models::subject::{Ask, InstanceId, JobId, Occurrence, Play, Run, Subject, Told};
 pub use fencepost_models::trace::{Shows, Trace, TraceError};
 pub use hunt::{Find, Group, Hunt, Report, Watch, hunt};
 pub use scenario::{Faults, Shape, Workload};

@@ -284,8 +284,11 @@ impl<M: Subject> World<M> {
                 self.instances[id.index()].caller.stage = Stage::Idle;
             }
             Told::Panicked => self.crash(id),
-            // Its callback has still to end.
-            Told::Interrupted => self.excuse(),
+            // Its callback has still to end, and knows it.
+            Told::Interrupted => {
+                self.instances[id.index()].lease_end = Instant::MAX;
+                self.excuse();
+            }
             Told::Extended | Told::Rejected | Told::Accepted(..) | Told::Declined(_) => {}
         }
     }

@@ -4,14 +4,16 @@
 
 use super::graph::{Edge, Graph, MOST_INSTANCES, Places};
 
-/// A node in which an instance waits for an answer that it can no longer get, and at which place it stands there.
+/// All places.
+pub(crate) const EVERYBODY: Places = (1 << MOST_INSTANCES) - 1;
+
+/// A node in which an instance waits for an answer that it can no longer get, and at which of those places it stands there.
 ///
 /// `AG EF`: from every node, along some path without a fault, everybody who waits is answered.
-pub(crate) fn stuck(graph: &Graph) -> Option<(u32, u8)> {
+pub(crate) fn stuck(graph: &Graph, among: Places) -> Option<(u32, u8)> {
     let rows: Vec<&[Edge]> = graph.rows().collect();
-    let everybody: Places = (1 << MOST_INSTANCES) - 1;
     let mut content: Vec<Places> =
-        (0..rows.len()).map(|node| everybody & !graph.sight(node).waiting).collect();
+        (0..rows.len()).map(|node| EVERYBODY & !graph.sight(node).waiting).collect();
     // Against the direction of most edges, so that few rounds are needed.
     let mut changed = true;
     while changed {
@@ -23,8 +25,8 @@ pub(crate) fn stuck(graph: &Graph) -> Option<(u32, u8)> {
             content[node] = more;
         }
     }
-    let node = content.iter().position(|&set| set != everybody)?;
-    Some((node as u32, (!content[node]).trailing_zeros() as u8))
+    let node = content.iter().position(|&set| !set & among != 0)?;
+    Some((node as u32, (!content[node] & among).trailing_zeros() as u8))
 }
 
 /// A fair circle in which an instance waits for ever.
@@ -182,10 +184,11 @@ mod tests {
             (1, 0, &[(0, false, true), (2, false, false)]),
             (0, 1, &[(0, false, true)]),
         ]);
-        assert_eq!(stuck(&way_out), None);
+        assert_eq!(stuck(&way_out, EVERYBODY), None);
         let only_a_fault =
             graph(&[(0, 0, &[(1, false, true)]), (2, 0, &[(1, false, true), (0, true, false)])]);
-        assert_eq!(stuck(&only_a_fault), Some((1, 1)));
+        assert_eq!(stuck(&only_a_fault, EVERYBODY), Some((1, 1)));
+        assert_eq!(stuck(&only_a_fault, 0b101), None);
     }
 
     #[test]
@@ -198,7 +201,7 @@ mod tests {
         graph.leave();
         graph.connect(Edge::new(1, &[0, 1], false, true));
         graph.leave();
-        assert_eq!(stuck(&graph), Some((0, 0)));
+        assert_eq!(stuck(&graph, EVERYBODY), Some((0, 0)));
     }
 
     #[test]

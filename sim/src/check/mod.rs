@@ -12,13 +12,14 @@ use fencepost::time::Span;
 pub use fencepost_models::checker::{Budget, Spend};
 use fencepost_models::checker::{Model, Scope, Walk};
 use fencepost_models::property::{Property, PropertySet, Violation};
-use fencepost_models::subject::Subject;
+use fencepost_models::subject::{Play, Subject};
 use fencepost_models::trace::Trace;
 use fencepost_models::world::{Bounds, Setup};
 
 use crate::algorithm::Card;
 use crate::story::Story;
-use graph::MOST_INSTANCES;
+use graph::{ANSWERS, MOST_INSTANCES, Places};
+use liveness::EVERYBODY;
 use search::{Limits, Search};
 pub use search::{Progress, Stopped};
 
@@ -33,6 +34,8 @@ pub struct CheckPlan {
     pub delay: u32,
     /// Whether published hints are delivered.
     pub hints: bool,
+    /// How many jobs callers schedule, where they do: 1 or 2.
+    pub jobs: u32,
     /// What may go wrong, and how often.
     pub budget: Budget,
     /// Whether each fault is tried by itself: one graph for each instead of one for all. What two faults do together is
@@ -59,6 +62,7 @@ impl Default for CheckPlan {
             ttl: 3,
             delay: 1,
             hints: false,
+            jobs: 1,
             budget: Budget::NONE,
             apart: false,
             symmetry: true,
@@ -97,6 +101,7 @@ impl CheckPlan {
             ("--instances", self.instances, 1, MOST_INSTANCES),
             ("--ttl", self.ttl, 1, 100),
             ("--delay", self.delay, 0, 20),
+            ("--jobs", self.jobs, 1, MOST_INSTANCES - 1),
         ];
         for (name, value, least, most) in bounds {
             if !(least..=most).contains(&value) {
@@ -275,7 +280,7 @@ pub(crate) fn scope<M: Subject>(
         config: case.config.clone(),
         instances: plan.instances,
         resources: 1,
-        jobs: 0,
+        jobs: if M::PLAY == Play::Lock { 0 } else { plan.jobs },
         stores: 1,
         hints: plan.hints,
         // Or there would be no end of them within a tick.
@@ -368,7 +373,13 @@ impl<M: Subject> Check<'_, M> {
             };
             Row { property, question, ruling }
         };
-        self.promises.iter().map(row).collect()
+        let is_of_steps = |property: &Property| match property {
+            Property::Progress => M::PLAY == Play::Lock,
+            // Only paths can tell.
+            Property::NoJobLost => false,
+            _ => true,
+        };
+        self.promises.iter().filter(is_of_steps).map(row).collect()
     }
 
     fn why_unasked(&self, property: Property) -> Option<String> {
@@ -389,31 +400,44 @@ impl<M: Subject> Check<'_, M> {
         rows: &mut Vec<Row>,
         witnesses: &mut Vec<Witness<M>>,
     ) -> Result<(), String> {
-        if !self.promises.has(Property::Progress) {
-            return Ok(());
-        }
         let (model, graph) = (self.model, &search.graph);
-        let mut rule = |question, walk: Option<Walk<M>>| {
+        let mut rule = |property: Property, question, walk: Option<Walk<M>>| {
             let ruling = match (stopped, &walk) {
                 (Some(_), _) => Ruling::Open,
                 (None, None) => Ruling::Proved,
                 (None, Some(_)) => Ruling::Violated,
             };
-            rows.push(Row { property: Property::Progress, question, ruling });
+            rows.push(Row { property, question, ruling });
             witnesses.extend(walk.map(|walk| {
                 let mut violations = walk.world.verdict().violations().iter();
-                let defect = violations.find(|one| one.property == Property::Progress).and_then(self.label);
-                Witness { property: Property::Progress, defect, walk }
+                let defect = violations.find(|one| one.property == property).and_then(self.label);
+                Witness { property, defect, walk }
             }));
         };
-        let stuck = stopped.is_none().then(|| liveness::stuck(graph)).flatten();
-        let walk = stuck.map(|stuck| witness::stuck(model, graph, stuck)).transpose()?;
-        rule("from everywhere, everybody who waits can get in", walk);
-        if self.promises.has(Property::Order) && !model.sorts() {
+        for &(property, among, question) in questions::<M>() {
+            if !self.promises.has(property) {
+                continue;
+            }
+            let stuck = stopped.is_none().then(|| liveness::stuck(graph, among)).flatten();
+            let walk = stuck.map(|stuck| witness::stuck(model, graph, stuck)).transpose()?;
+            rule(property, question, walk);
+        }
+        if self.promises.has(Property::Progress) && self.promises.has(Property::Order) && !model.sorts() {
             let starved = stopped.is_none().then(|| liveness::starvation(graph)).flatten();
             let walk = starved.map(|found| witness::starvation(model, graph, &found.circle)).transpose()?;
-            rule("nobody waits for ever while others come and go", walk);
+            rule(Property::Progress, "nobody waits for ever while others come and go", walk);
         }
         Ok(())
+    }
+}
+
+/// What is asked of every state: who must be able to get what he waits for, along some path without a fault.
+fn questions<M: Subject>() -> &'static [(Property, Places, &'static str)] {
+    match M::PLAY {
+        Play::Lock => &[(Property::Progress, EVERYBODY, "from everywhere, everybody who waits can get in")],
+        Play::Job | Play::Once => &[
+            (Property::NoJobLost, ANSWERS - 1, "from everywhere, every job that has still to begin can begin"),
+            (Property::Progress, ANSWERS, "from everywhere, everybody who asked can be answered"),
+        ],
     }
 }

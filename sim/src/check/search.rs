@@ -8,10 +8,10 @@ use std::collections::BTreeMap;
 use fencepost_models::checker::{Budget, Choice, Frozen, Model, NOON_TIME, Parts, rows};
 use fencepost_models::normal::Normaliser;
 use fencepost_models::property::{Property, Violation};
-use fencepost_models::subject::Subject;
+use fencepost_models::subject::{InstanceId, JobId, Play, Subject};
 use fencepost_models::world::{Stage, State, World};
 
-use super::graph::{Edge, Graph, MOST_NODES, Sight};
+use super::graph::{ANSWERS, Edge, Graph, MOST_NODES, Places, Sight};
 
 /// How many nodes a thread works on before the others see what it found.
 const CHUNK: usize = 1_024;
@@ -296,7 +296,8 @@ impl<'a, M: Subject> Worker<'a, M> {
     }
 }
 
-/// Who waits for an answer, and who holds or stands still.
+/// Who waits for an answer, and who holds or stands still. Where callers take part in jobs, the first places are
+/// those of the jobs that have still to begin, and the last one is for all who wait for an answer.
 fn sight<M: Subject>(world: &World<M>) -> Sight {
     let mut sight = Sight::default();
     for (place, instance) in world.instances().iter().enumerate() {
@@ -308,5 +309,25 @@ fn sight<M: Subject>(world: &World<M>) -> Sight {
             sight.busy |= bit;
         }
     }
+    if M::PLAY != Play::Lock {
+        sight.waiting = sight_of_jobs(world);
+    }
     sight
+}
+
+fn sight_of_jobs<M: Subject>(world: &World<M>) -> Places {
+    let ids = || (0..world.instances().len() as u32).map(InstanceId);
+    let awaits_answer = |id: InstanceId| {
+        let instance = world.instance(id);
+        let has_asked = (0..world.jobs()).any(|job| world.has_asked(id, JobId(job)));
+        instance.state == State::Up
+            && (instance.caller.stage == Stage::Leaving || has_asked || world.is_closing(id))
+    };
+    let to_begin = match M::PLAY {
+        Play::Lock => 0,
+        // A recurring job is content while it runs.
+        Play::Job => Places::from(!ids().any(|id| world.run(id).is_some())),
+        Play::Once => world.open_jobs() & (ANSWERS - 1),
+    };
+    to_begin | if ids().any(awaits_answer) { ANSWERS } else { 0 }
 }

@@ -4,7 +4,7 @@ use fencepost::time::Span;
 use fencepost_models::checker::{Choice, Model, Walk};
 use fencepost_models::normal::Normaliser;
 use fencepost_models::property::Property;
-use fencepost_models::subject::{Ask, InstanceId, Subject};
+use fencepost_models::subject::{Ask, InstanceId, Play, Subject};
 use fencepost_models::world::{Action, Stage, State};
 
 use super::graph::Graph;
@@ -81,7 +81,8 @@ pub(crate) fn stuck<M: Subject>(
 ) -> Result<Walk<M>, String> {
     let mut guide = Guide::new(model);
     guide.follow(graph, &graph.path_to(node)[1..])?;
-    let stuck = InstanceId(guide.order[usize::from(place)]);
+    let stuck = guide.order.get(usize::from(place)).filter(|_| M::PLAY == Play::Lock);
+    let stuck = stuck.map(|&place| InstanceId(place));
     let mut walk = guide.walk;
     walk.apply(Action::Heal);
     let end = walk.now + model.scope().setup.bounds.progress + model.scope().tick;
@@ -94,7 +95,7 @@ pub(crate) fn stuck<M: Subject>(
 }
 
 /// What a world does in which nobody is lazy: what is due, then what others owe to whoever waits, then time passes.
-fn good_will<M: Subject>(model: &Model<M>, walk: &Walk<M>, waiter: InstanceId) -> Choice {
+fn good_will<M: Subject>(model: &Model<M>, walk: &Walk<M>, waiter: Option<InstanceId>) -> Choice {
     if let Some((_, action)) = walk.world.overdue(walk.now + model.scope().tick) {
         return Choice::Do(action);
     }
@@ -103,7 +104,11 @@ fn good_will<M: Subject>(model: &Model<M>, walk: &Walk<M>, waiter: InstanceId) -
         let id = InstanceId(index as u32);
         match (one.state, one.caller.stage) {
             (State::Paused, _) => Some(Action::Resume(id)),
-            (State::Up, Stage::Holding) if id != waiter => Some(Action::Ask(id, Ask::Unlock)),
+            (State::Up, Stage::Holding) if Some(id) == waiter => None,
+            (State::Up, Stage::Holding) if M::PLAY == Play::Lock => Some(Action::Ask(id, Ask::Unlock)),
+            (State::Up, Stage::Holding) => Some(Action::Ask(id, Ask::Finish(true))),
+            (State::Down, _) if M::PLAY != Play::Lock => Some(Action::Restart(id)),
+            (State::Up, Stage::Idle) if M::PLAY != Play::Lock => Some(Action::Ask(id, Ask::Start)),
             (State::Up | State::Down, _) => None,
         }
     });

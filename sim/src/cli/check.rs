@@ -67,6 +67,9 @@ struct BoundsArgs {
     /// How many ticks a message takes at most, one way.
     #[arg(long, value_name = "D", help_heading = "Bounds")]
     delay: Option<u32>,
+    /// How many jobs callers schedule, where they do: 1 or 2.
+    #[arg(long, value_name = "N", help_heading = "Bounds")]
+    jobs: Option<u32>,
     /// Deliver the hints that instances publish.
     #[arg(long, help_heading = "Bounds")]
     hints: bool,
@@ -127,6 +130,18 @@ struct BoundsArgs {
     /// How many writes holders may send to the guarded resource.
     #[arg(long, value_name = "N", help_heading = "Faults")]
     writes: Option<u8>,
+    /// How often a callback may fail.
+    #[arg(long, value_name = "N", help_heading = "Faults")]
+    failures: Option<u8>,
+    /// How often callers may schedule a job.
+    #[arg(long, value_name = "N", help_heading = "Faults")]
+    schedules: Option<u8>,
+    /// How often callers may schedule a job for another time.
+    #[arg(long, value_name = "N", help_heading = "Faults")]
+    reschedules: Option<u8>,
+    /// How often callers may take a job back.
+    #[arg(long, value_name = "N", help_heading = "Faults")]
+    withdrawals: Option<u8>,
 }
 
 /// The most that a budget may hold: beyond it, nothing ends.
@@ -140,6 +155,7 @@ impl BoundsArgs {
             ttl: self.ttl.unwrap_or(usual.ttl),
             delay: self.delay.unwrap_or(usual.delay),
             hints: self.hints || usual.hints,
+            jobs: self.jobs.unwrap_or(usual.jobs),
             budget: self.budget()?.unwrap_or(usual.budget),
             apart: self.apart || (usual.apart && self.budget()?.is_none()),
             symmetry: usual.symmetry && !self.no_symmetry,
@@ -165,6 +181,10 @@ impl BoundsArgs {
             (Spend::Cancel, self.cancels),
             (Spend::ExtraUnlock, self.extra_unlocks),
             (Spend::Write, self.writes),
+            (Spend::Failure, self.failures),
+            (Spend::Schedule, self.schedules),
+            (Spend::Reschedule, self.reschedules),
+            (Spend::Withdraw, self.withdrawals),
         ];
         let mut budget = self.no_faults.then_some(Budget::NONE);
         for (what, times) in given {
