@@ -11,6 +11,7 @@
 //! | [`lease`] | lease arithmetic and its configuration, shared by every primitive that holds a lease |
 //! | [`mod@line`] | the queue of a fair lock |
 //! | [`mutex`] | the lease mutex |
+//! | [`run`] | one run of something under a lock, claimed before it begins: what jobs are made of |
 //!
 //! The crate is `no_std` with `alloc`, and does no I/O.
 
@@ -22,6 +23,7 @@ pub mod lease;
 pub mod line;
 pub mod machine;
 pub mod mutex;
+pub mod run;
 pub mod store;
 pub mod time;
 

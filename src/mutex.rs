@@ -273,6 +273,16 @@ impl Mutex {
         }
     }
 
+    /// The name of its latest attempt.
+    pub(crate) fn name(&self) -> Owner {
+        Owner { identity: self.identity, attempt: self.attempt }
+    }
+
+    /// Whether it waits for another attempt.
+    pub(crate) fn is_pausing(&self) -> bool {
+        matches!(self.phase, Phase::Pausing { .. })
+    }
+
     /// T1, T2: what time alone has ended.
     #[inline]
     fn lapse(&mut self, terms: &MutexTerms, now: Now, out: Out<'_>) {

@@ -25,6 +25,7 @@ use core::marker::PhantomData;
 
 use alloc::vec::Vec;
 
+use crate::machine::Relocate;
 use crate::time::Span;
 
 /// The number that a store gives to a write. A later write of the same key has a greater one, for ever.
@@ -95,6 +96,16 @@ pub enum Expect {
     Revision(Revision),
 }
 
+impl Expect {
+    /// See [`crate::machine::Machine::relocate`].
+    pub fn relocate(&mut self, map: &mut impl Relocate) {
+        match self {
+            Expect::Absent => {}
+            Expect::Revision(revision) => map.revision(revision),
+        }
+    }
+}
+
 /// A request to a store that honours the contract.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Op<K, R> {
@@ -141,6 +152,21 @@ pub enum Op<K, R> {
     },
 }
 
+impl<K, R> Op<K, R> {
+    /// The same request in the words of a machine that embeds this one.
+    pub fn map<L, S>(self, key: impl FnOnce(K) -> L, record: impl FnOnce(R) -> S) -> Op<L, S> {
+        match self {
+            Op::Get { key: of } => Op::Get { key: key(of) },
+            Op::PutIf { key: of, expect, record: what, ttl } => {
+                Op::PutIf { key: key(of), expect, record: record(what), ttl }
+            }
+            Op::Renew { key: of, revision, ttl } => Op::Renew { key: key(of), revision, ttl },
+            Op::DeleteIf { key: of, revision } => Op::DeleteIf { key: key(of), revision },
+            Op::List { after, limit } => Op::List { after: key(after), limit },
+        }
+    }
+}
+
 /// A live entry, as a store shows it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Entry<R> {
@@ -163,6 +189,28 @@ pub enum Answer<K, R> {
     Listed(Vec<(K, Entry<R>)>),
     /// It may or may not have taken effect, or may yet.
     Unknown,
+}
+
+impl<K, R> Answer<K, R> {
+    /// The same answer in the words of an embedded machine. Of a listing, what these do not know is left out; a
+    /// single entry that they do not know makes the answer unknown.
+    pub fn narrow<L, S>(self, key: impl Fn(K) -> Option<L>, record: impl Fn(R) -> Option<S>) -> Answer<L, S> {
+        let entry = |Entry { revision, record: what }| Some(Entry { revision, record: record(what)? });
+        let shown = |found: Option<Entry<R>>, answer: fn(Option<Entry<S>>) -> Answer<L, S>| match found {
+            None => answer(None),
+            Some(found) => entry(found).map_or(Answer::Unknown, |entry| answer(Some(entry))),
+        };
+        match self {
+            Answer::Applied(revision) => Answer::Applied(revision),
+            Answer::Refused(found) => shown(found, Answer::Refused),
+            Answer::Found(found) => shown(found, Answer::Found),
+            Answer::Listed(page) => {
+                let page = page.into_iter().filter_map(|(of, found)| Some((key(of)?, entry(found)?)));
+                Answer::Listed(page.collect())
+            }
+            Answer::Unknown => Answer::Unknown,
+        }
+    }
 }
 
 /// What an engine can do; engines state it, configurations are held against it.

@@ -116,6 +116,11 @@ impl MutexTerms {
         &self.lease
     }
 
+    /// How long a waiter pauses between two attempts.
+    pub fn poll(&self) -> Jittered {
+        self.poll
+    }
+
     /// How long the key stays locked after the last renewal: the time to live and the lock delay.
     pub fn entry_ttl(&self) -> Span {
         self.entry_ttl
