@@ -11,6 +11,7 @@
 //! | [`lease`] | lease arithmetic and its configuration, shared by every primitive that holds a lease |
 //! | [`mod@line`] | the queue of a fair lock |
 //! | [`mutex`] | the lease mutex |
+//! | [`calendar`] | when the next run of a recurring job is due |
 //! | [`run`] | one run of something under a lock, claimed before it begins: what jobs are made of |
 //!
 //! The crate is `no_std` with `alloc`, and does no I/O.
@@ -19,6 +20,7 @@
 
 extern crate alloc;
 
+pub mod calendar;
 pub mod lease;
 pub mod line;
 pub mod machine;
