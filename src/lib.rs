@@ -12,6 +12,7 @@
 //! | [`mod@line`] | the queue of a fair lock |
 //! | [`mutex`] | the lease mutex |
 //! | [`calendar`] | when the next run of a recurring job is due |
+//! | [`job`] | the recurring job |
 //! | [`run`] | one run of something under a lock, claimed before it begins: what jobs are made of |
 //!
 //! The crate is `no_std` with `alloc`, and does no I/O.
@@ -21,6 +22,7 @@
 extern crate alloc;
 
 pub mod calendar;
+pub mod job;
 pub mod lease;
 pub mod line;
 pub mod machine;

@@ -1,0 +1,562 @@
+//! The recurring job as its callers and hosts know it: one story for each row of its tables, and what holds for every
+//! sequence of inputs.
+
+mod story;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use fencepost::calendar::Schedule;
+use fencepost::job::{Call, Event, Job, JobConfig, JobTerms, Meta, Misfire, Outcome, Progress, Request};
+use fencepost::lease::LeaseConfig;
+use fencepost::line::{self, Owner};
+use fencepost::machine::{Effect, Identity, Input, Relocate};
+use fencepost::mutex::{self, Freed, MutexConfig};
+use fencepost::run::{self, Key, Record, Work};
+use fencepost::store::{Answer, Entry, FencingToken, Op, Revision};
+use fencepost::time::{Instant, Ppm, Span};
+use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
+use story::shift::{Speech, check_shift};
+use story::*;
+
+type Tale = Story<Job>;
+
+const START: Input<Job> = Input::Request(Request::Start);
+const CLOSE: Input<Job> = Input::Request(Request::Close);
+const DONE: Input<Job> = Input::Request(Request::Finish(Outcome::Succeeded));
+const FAIL: Input<Job> = Input::Request(Request::Finish(Outcome::Failed));
+const FREED: Input<Job> = Input::Message(Freed);
+const WAKE: Input<Job> = Input::Wake;
+
+const READ: Call = Call::Run(run::Call::Read);
+const CLAIM: Call = Call::Run(run::Call::Claim);
+const STAMP: Call = Call::Run(run::Call::Stamp);
+const RECORD: Call = Call::Run(run::Call::Record);
+const TAKE: Call = Call::Run(run::Call::Lock(mutex::Call::Claim));
+const KEEP: Call = Call::Run(run::Call::Lock(mutex::Call::Renew));
+const FREE: Call = Call::Run(run::Call::Lock(mutex::Call::Release));
+
+impl Hero for Job {
+    fn tell(effect: &Effect<Job>) -> String {
+        match effect {
+            Effect::Store { store, call, op } => {
+                assert!(is_first(*store));
+                tell_call(*call, op)
+            }
+            Effect::Forget(call) => format!("forget {call:?}"),
+            Effect::Publish(Freed) => String::from("publish freed"),
+            Effect::Event(Event::Began { occurrence, token, runs }) => {
+                format!("Began(@{}, {}, {runs})", ms(*occurrence), token.0)
+            }
+            Effect::Event(Event::Ended { outcome, noted }) => format!("Ended({outcome:?}, {noted:?})"),
+            Effect::Event(event) => format!("{event:?}"),
+        }
+    }
+}
+
+fn tell_call(call: Call, op: &Op<Key, Record<Meta>>) -> String {
+    match (call, op) {
+        (Call::Look, Op::Get { key: Key::Work }) => String::from("look"),
+        (READ, Op::Get { key: Key::Work }) => String::from("read"),
+        (STAMP, Op::Get { key: Key::Work }) => String::from("stamp"),
+        (
+            Call::Anchor | CLAIM | RECORD,
+            Op::PutIf { key: Key::Work, expect, record: Record::Work(meta), ttl: None },
+        ) => {
+            assert_eq!(meta.owner.identity, ME);
+            format!("put {} over {}", tell_meta(meta), tell_expect(expect))
+        }
+        (Call::Run(run::Call::Lock(call)), op) => tell_lock(call, op),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn tell_meta(meta: &Meta) -> String {
+    let progress = match meta.progress {
+        Progress::Anchored => String::from("anchored"),
+        Progress::Running => String::from("running"),
+        Progress::Ended { at, outcome } => format!("{outcome:?} @{}", ms(at)),
+    };
+    format!("@{} #{} {progress}", ms(meta.occurrence), meta.runs)
+}
+
+/// Lease of 15 s renewed every 5 s, time-out 2 s, poll 1 s, none of them jittered; belief 14.935 s.
+fn config(schedule: Schedule) -> JobConfig {
+    let lease = LeaseConfig { jitter: Ppm::ZERO, ..LeaseConfig::default() };
+    JobConfig {
+        mutex: MutexConfig { lease, ..MutexConfig::default() },
+        look_interval: Duration::from_secs(40),
+        ..JobConfig::new(schedule)
+    }
+}
+
+/// Every minute after the last.
+fn terms() -> JobTerms {
+    config(Schedule::Interval(Span::from_secs(60))).terms().expect("sound terms")
+}
+
+fn reply(call: Call, answer: Answer<Key, Record<Meta>>) -> Input<Job> {
+    Input::Reply { call, answer, at: millis(0) }
+}
+
+fn applied(call: Call, revision: u64) -> Input<Job> {
+    reply(call, Answer::Applied(Revision(revision)))
+}
+
+fn refused(call: Call) -> Input<Job> {
+    reply(call, Answer::Refused(None))
+}
+
+fn unknown(call: Call) -> Input<Job> {
+    reply(call, Answer::Unknown)
+}
+
+fn nothing(call: Call) -> Input<Job> {
+    reply(call, Answer::Found(None))
+}
+
+fn found(call: Call, meta: Meta, revision: u64) -> Input<Job> {
+    reply(call, Answer::Found(Some(entry(Record::Work(meta), revision))))
+}
+
+/// A run of another one's.
+fn meta(at: u64, progress: Progress) -> Meta {
+    Meta { occurrence: millis(at), started: millis(at), progress, runs: 3, owner: STRANGER }
+}
+
+fn ended(at: u64, end: u64) -> Meta {
+    meta(at, Progress::Ended { at: millis(end), outcome: Outcome::Succeeded })
+}
+
+/// The claim that the hero has made at its `attempt`.
+fn mine(at: u64, runs: u64, attempt: u32) -> Meta {
+    let owner = Owner { identity: ME, attempt };
+    Meta { occurrence: millis(at), started: millis(at), progress: Progress::Running, runs, owner }
+}
+
+fn looking() -> Tale {
+    Tale::of(terms()).at(0, START, "look").wakes(2_000)
+}
+
+fn waiting() -> Tale {
+    looking().at(10, found(Call::Look, ended(0, 1), 3), "").wakes(40_010)
+}
+
+/// It tries to take the lock for a first run.
+fn entering() -> Tale {
+    looking().at(10, nothing(Call::Look), "lock")
+}
+
+fn reading() -> Tale {
+    entering().at(20, applied(TAKE, 5), "read").wakes(2_020)
+}
+
+fn claiming() -> Tale {
+    reading().at(30, nothing(READ), "put @30 #1 running over new").wakes(2_030)
+}
+
+fn running() -> Tale {
+    claiming().at(40, applied(CLAIM, 6), "Began(@30, 5, 0)").wakes(5_010)
+}
+
+fn stamping() -> Tale {
+    running().at(100, DONE, "stamp").wakes(2_100)
+}
+
+fn recording() -> Tale {
+    stamping().at(110, found(STAMP, mine(30, 1, 1), 6), "put @30 #1 Succeeded @110 over r6")
+}
+
+fn unlocking() -> Tale {
+    recording().at(120, applied(RECORD, 7), "unlock r5")
+}
+
+#[test]
+fn s1_a_job_that_is_started_looks_at_the_record() {
+    Tale::of(terms()).rests().at(0, START, "look").wakes(2_000);
+}
+
+#[test]
+fn w1_v3_it_waits_until_it_is_due_and_looks_now_and_then() {
+    looking().at(10, found(Call::Look, ended(0, 1), 3), "").wakes(40_010);
+    looking().at(30_001, found(Call::Look, ended(0, 1), 3), "").wakes(60_001);
+    looking().at(10, found(Call::Look, meta(0, Progress::Running), 3), "").wakes(40_010);
+}
+
+#[test]
+fn w2_v1_v5_what_is_due_is_tried() {
+    looking().at(10, nothing(Call::Look), "lock");
+    looking().at(60_001, found(Call::Look, ended(0, 1), 3), "lock");
+    looking().at(60_000, found(Call::Look, meta(0, Progress::Running), 3), "lock");
+}
+
+#[test]
+fn w3_w4_v2_a_job_with_a_calendar_notes_when_it_was_first_seen() {
+    let in_an_hour = |_, last: Option<&_>| if last.is_some() { Span::ZERO } else { Span::from_secs(3_600) };
+    let terms = config(Schedule::Custom(in_an_hour)).terms().unwrap();
+    let anchoring =
+        Tale::of(terms).at(0, START, "look").at(10, nothing(Call::Look), "put @10 #0 anchored over new");
+    anchoring.clone().at(20, refused(Call::Anchor), "look");
+    let anchored = anchoring.wakes(2_010).at(20, applied(Call::Anchor, 1), "look");
+    let anchor = Meta { runs: 0, ..meta(10, Progress::Anchored) };
+    anchored.clone().at(3_000_000, found(Call::Look, anchor, 1), "").wakes(3_040_000);
+    anchored.at(3_600_010, found(Call::Look, anchor, 1), "lock");
+}
+
+#[test]
+fn w5_a_look_is_repeated() {
+    looking().at(10, unknown(Call::Look), "").at(2_000, WAKE, "look").wakes(4_000);
+    looking().at(10, applied(Call::Look, 1), "").wakes(2_000);
+}
+
+#[test]
+fn w6_a_wait_ends_with_a_look() {
+    waiting().at(40_009, WAKE, "").at(40_010, WAKE, "look");
+}
+
+#[test]
+fn w7_y4_whoever_finds_the_lock_taken_looks_again_soon() {
+    let stranger = reply(TAKE, Answer::Refused(Some(entry(Record::Lock(STRANGER), 4))));
+    let contended = entering().at(20, stranger, "").wakes(1_020);
+    contended.clone().at(30, FREED, "look");
+    contended.at(1_020, WAKE, "look").at(1_030, found(Call::Look, ended(20, 1_025), 5), "").wakes(41_030);
+    waiting().at(30, FREED, "").wakes(40_010);
+    claiming().at(40, refused(CLAIM), "unlock r5").at(50, applied(FREE, 5), "publish freed").wakes(1_050);
+}
+
+#[test]
+fn y1_an_occurrence_is_claimed_on_the_revision_that_was_read() {
+    reading().at(30, nothing(READ), "put @30 #1 running over new");
+    let second =
+        looking().at(60_001, found(Call::Look, ended(0, 1), 3), "lock").at(60_010, applied(TAKE, 5), "read");
+    second.at(60_020, found(READ, ended(0, 1), 3), "put @60001 #4 running over r3");
+}
+
+#[test]
+fn y2_y3_what_was_run_meanwhile_is_left_alone() {
+    let left = reading().at(30, found(READ, ended(10, 20), 3), "unlock r5");
+    left.at(40, applied(FREE, 5), "publish freed, look");
+}
+
+#[test]
+fn y5_the_callback_begins_when_the_claim_is_known() {
+    claiming().at(40, applied(CLAIM, 6), "Began(@30, 5, 0)");
+    let own = reply(CLAIM, Answer::Refused(Some(entry(Record::Work(mine(30, 1, 1)), 6))));
+    claiming().at(40, unknown(CLAIM), "").at(2_030, WAKE, "put @30 #1 running over new").at(
+        2_040,
+        own,
+        "Began(@30, 5, 0)",
+    );
+    // Not under a lock that has ended.
+    let late = claiming().at(14_945, applied(CLAIM, 6), "unlock r5");
+    late.wakes(15_945);
+}
+
+#[test]
+fn x1_a_callback_whose_lock_is_lost_is_told_at_once() {
+    let renewing = || running().at(5_010, WAKE, "renew r5");
+    renewing().at(5_020, refused(KEEP), "Interrupted").rests();
+    let expired = renewing().at(14_945, WAKE, "Interrupted, forget Run(Lock(Renew)), unlock r5");
+    // It was interrupted, whatever it says.
+    expired
+        .at(15_000, DONE, "stamp")
+        .at(15_010, found(STAMP, mine(30, 1, 1), 6), "put @30 #1 Interrupted @15010 over r6")
+        .at(15_020, applied(RECORD, 7), "Ended(Interrupted, Recorded), look");
+    renewing().at(14_945, DONE, "forget Run(Lock(Renew)), unlock r5, stamp");
+}
+
+#[test]
+fn x2_x3_an_outcome_is_written_on_the_claim() {
+    stamping().at(110, found(STAMP, mine(30, 1, 1), 6), "put @30 #1 Succeeded @110 over r6");
+    let failed = running().at(100, FAIL, "stamp");
+    failed.at(110, found(STAMP, mine(30, 1, 1), 6), "put @30 #1 Failed @110 over r6");
+}
+
+#[test]
+fn x4_a_job_goes_on_after_its_run() {
+    let over = unlocking().at(130, applied(FREE, 5), "publish freed, Ended(Succeeded, Recorded), look");
+    over.at(140, found(Call::Look, ended(30, 110), 7), "").wakes(40_140);
+    // Overtaken: its outcome is nobody's business any more.
+    let overtaken = running().at(5_010, WAKE, "renew r5").at(5_020, refused(KEEP), "Interrupted");
+    let stamps = overtaken.at(5_030, FAIL, "stamp");
+    stamps.at(5_040, found(STAMP, ended(30, 99), 8), "Ended(Interrupted, Superseded), look");
+    let lost = recording().at(14_945, WAKE, "forget Run(Record), Ended(Succeeded, Unknown), look, unlock r5");
+    lost.wakes(16_945);
+}
+
+#[test]
+fn z1_z2_who_waits_closes_at_once() {
+    Tale::of(terms()).at(0, CLOSE, "Closed").rests().at(1, CLOSE, "Closed");
+    looking().at(5, CLOSE, "forget Look, Closed").rests().at(6, START, "look");
+    waiting().at(20, CLOSE, "Closed").rests();
+}
+
+#[test]
+fn z3_z6_z7_who_tries_closes_when_the_run_has_ended() {
+    entering().at(20, CLOSE, "Closed").wakes(2_010);
+    let left = reading().at(30, CLOSE, "forget Run(Read), unlock r5").at(35, CLOSE, "");
+    left.at(40, applied(FREE, 5), "publish freed, Closed").rests();
+    let began = claiming().at(35, CLOSE, "").at(40, applied(CLAIM, 6), "Began(@30, 5, 0), Interrupted");
+    began.at(50, FAIL, "stamp").at(60, nothing(STAMP), "unlock r5").at(
+        70,
+        applied(FREE, 5),
+        "publish freed, Ended(Failed, Superseded), Closed",
+    );
+}
+
+#[test]
+fn z4_z5_z7_a_callback_that_runs_is_interrupted_and_waited_for() {
+    let closing = running().at(50, CLOSE, "Interrupted").at(60, CLOSE, "");
+    let told = closing.clone().at(5_010, WAKE, "renew r5").at(5_020, refused(KEEP), "");
+    told.at(5_030, DONE, "stamp");
+    let ends = closing.at(100, DONE, "stamp");
+    ends.at(110, found(STAMP, mine(30, 1, 1), 6), "put @30 #1 Succeeded @110 over r6")
+        .at(120, applied(RECORD, 7), "unlock r5")
+        .at(130, applied(FREE, 5), "publish freed, Ended(Succeeded, Recorded), Closed")
+        .rests();
+    recording().at(115, CLOSE, "").at(120, applied(RECORD, 7), "unlock r5").at(
+        130,
+        applied(FREE, 5),
+        "publish freed, Ended(Succeeded, Recorded), Closed",
+    );
+}
+
+#[test]
+fn b1_b2_what_makes_no_sense_is_rejected() {
+    for story in
+        [looking(), waiting(), entering(), reading(), claiming(), stamping(), recording(), unlocking()]
+    {
+        story.at(150, START, "Rejected(Started)").at(150, DONE, "Rejected(NotRunning)");
+    }
+    running().at(150, START, "Rejected(Started)");
+    Tale::of(terms()).at(0, DONE, "Rejected(NotRunning)").rests();
+}
+
+#[test]
+fn v6_an_interval_is_run_however_late() {
+    for misfire in [Misfire::Skip, Misfire::RunOnce, Misfire::CatchUp { within: Duration::from_secs(1) }] {
+        let config = JobConfig { misfire, ..terms().into() };
+        let looking = Tale::of(config.terms().unwrap()).at(0, START, "look");
+        looking.at(9_000_000, found(Call::Look, ended(0, 1), 3), "lock");
+    }
+}
+
+#[test]
+fn v1_a_record_from_the_future_does_not_silence_the_job() {
+    looking().at(10, found(Call::Look, ended(0, 60_010), 3), "").wakes(40_010);
+    looking().at(10, found(Call::Look, ended(0, 60_011), 3), "lock");
+    let future = Meta { occurrence: millis(9_000_000), ..ended(0, 1) };
+    reading().at(10, found(READ, future, 3), "put @10 #4 running over r3");
+}
+
+#[test]
+fn every_row_has_its_story() {
+    check_told(include_str!("../src/job.rs"), include_str!("job.rs"));
+}
+
+impl Speech for Job {
+    fn heard(input: &mut Input<Job>, map: &mut impl Relocate) {
+        if let Input::Reply { answer, at, .. } = input {
+            map.store_time(at);
+            relocate_answer(answer, map);
+        }
+    }
+
+    fn said(effect: &mut Effect<Job>, map: &mut impl Relocate) {
+        match effect {
+            Effect::Store { op, .. } => relocate_op(op, map),
+            Effect::Event(Event::Began { occurrence, token, runs: _ }) => {
+                map.store_time(occurrence);
+                let mut revision = Revision(token.0);
+                map.revision(&mut revision);
+                *token = FencingToken::from(revision);
+            }
+            Effect::Event(_) | Effect::Forget(_) | Effect::Publish(_) => {}
+        }
+    }
+}
+
+fn relocate_key(key: &mut Key, map: &mut impl Relocate) {
+    if let Key::Lock(line::Key::Place(place)) = key {
+        place.relocate(map);
+    }
+}
+
+fn relocate_record(record: &mut Record<Meta>, map: &mut impl Relocate) {
+    match record {
+        Record::Lock(owner) => owner.relocate(map),
+        Record::Work(meta) => meta.relocate(map),
+    }
+}
+
+fn relocate_answer(answer: &mut Answer<Key, Record<Meta>>, map: &mut impl Relocate) {
+    let mut relocate = |entry: &mut Entry<Record<Meta>>| {
+        map.revision(&mut entry.revision);
+        relocate_record(&mut entry.record, map);
+    };
+    match answer {
+        Answer::Refused(entry) | Answer::Found(entry) => entry.iter_mut().for_each(relocate),
+        Answer::Listed(page) => page.iter_mut().for_each(|(_, entry)| relocate(entry)),
+        Answer::Applied(revision) => map.revision(revision),
+        Answer::Unknown => {}
+    }
+}
+
+fn relocate_op(op: &mut Op<Key, Record<Meta>>, map: &mut impl Relocate) {
+    match op {
+        Op::Get { key } | Op::List { after: key, .. } => relocate_key(key, map),
+        Op::PutIf { key, expect, record, .. } => {
+            relocate_key(key, map);
+            expect.relocate(map);
+            relocate_record(record, map);
+        }
+        Op::Renew { key, revision, .. } | Op::DeleteIf { key, revision } => {
+            relocate_key(key, map);
+            map.revision(revision);
+        }
+    }
+}
+
+fn an_owner() -> impl Strategy<Value = Owner> {
+    (7..9u64, 0..4u32).prop_map(|(identity, attempt)| Owner { identity: Identity(identity), attempt })
+}
+
+fn a_meta() -> impl Strategy<Value = Meta> {
+    let outcome = prop::sample::select(vec![Outcome::Succeeded, Outcome::Failed, Outcome::Interrupted]);
+    let end = (0..200_000u64, outcome).prop_map(|(at, outcome)| Progress::Ended { at: millis(at), outcome });
+    let progress = prop_oneof![Just(Progress::Anchored), Just(Progress::Running), end];
+    (0..200_000u64, 0..200_000u64, progress, 0..3u64, an_owner()).prop_map(
+        |(occurrence, started, progress, runs, owner)| Meta {
+            occurrence: millis(occurrence),
+            started: millis(started),
+            progress,
+            runs,
+            owner,
+        },
+    )
+}
+
+fn a_record() -> impl Strategy<Value = Entry<Record<Meta>>> {
+    let record = prop_oneof![an_owner().prop_map(Record::Lock), a_meta().prop_map(Record::Work)];
+    (1..9u64, record).prop_map(|(revision, record)| entry(record, revision))
+}
+
+/// Any answer, whether or not any call could have it.
+fn an_answer() -> impl Strategy<Value = Answer<Key, Record<Meta>>> {
+    prop_oneof![
+        4 => (1..9u64).prop_map(|revision| Answer::Applied(Revision(revision))),
+        1 => prop::option::of(a_record()).prop_map(Answer::Refused),
+        3 => prop::option::of(a_record()).prop_map(Answer::Found),
+        1 => prop::collection::vec(a_record().prop_map(|entry| (Key::Work, entry)), 0..3).prop_map(Answer::Listed),
+        1 => Just(Answer::Unknown),
+    ]
+}
+
+fn a_call() -> impl Strategy<Value = Call> {
+    prop_oneof![
+        3 => prop::sample::select(vec![Call::Look, TAKE, READ, CLAIM, STAMP, RECORD, FREE]),
+        1 => prop::sample::select(vec![Call::Anchor, KEEP, Call::Run(run::Call::Lock(mutex::Call::Inspect))]),
+    ]
+}
+
+fn an_input() -> impl Strategy<Value = Input<Job>> {
+    let reply = (a_call(), an_answer(), 0..200_000u64).prop_map(|(call, answer, at)| Input::Reply {
+        call,
+        answer,
+        at: millis(at),
+    });
+    prop_oneof![
+        1 => prop::sample::select(vec![START, START, CLOSE, DONE, FAIL]),
+        6 => reply,
+        1 => Just(FREED),
+        2 => Just(WAKE),
+    ]
+}
+
+fn a_wait() -> impl Strategy<Value = Wait> {
+    prop_oneof![
+        8 => (0..100u64).prop_map(|ms| Wait::For(Span::from_millis(ms))),
+        1 => (0..9_000u64).prop_map(|ms| Wait::For(Span::from_millis(ms))),
+        2 => Just(Wait::UntilDeadline),
+    ]
+}
+
+/// What the hero would find, if the store were in a good mood: it keeps the story going.
+fn steps() -> impl Strategy<Value = Vec<(Wait, Input<Job>)>> {
+    let good = prop::sample::select(vec![
+        nothing(Call::Look),
+        applied(TAKE, 5),
+        nothing(READ),
+        applied(CLAIM, 6),
+        DONE,
+        found(STAMP, mine(0, 1, 1), 6),
+        applied(RECORD, 7),
+        applied(FREE, 5),
+    ]);
+    let any = prop_oneof![1 => good, 2 => an_input()];
+    prop::collection::vec((a_wait(), any), 1..80).prop_map(|mut steps| {
+        steps[0].1 = START;
+        steps
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_sequence_of_inputs_breaks_a_promise(steps in steps()) {
+        walk::<Job>(terms(), Instant::ZERO, steps);
+    }
+
+    #[test]
+    fn nor_does_one_at_the_end_of_time(steps in steps(), early in 0..40_000u64) {
+        walk::<Job>(terms(), Instant::MAX - Span::from_millis(early), steps);
+    }
+
+    #[test]
+    fn a_job_does_the_same_in_another_world(steps in steps()) {
+        let steps: Vec<_> =
+            walk::<Job>(terms(), millis(1), steps).into_iter().map(|(now, input, _)| (now, input)).collect();
+        prop_assert_eq!(check_shift::<Job>(&terms(), ME, &steps), Ok(()));
+    }
+
+    #[test]
+    fn a_callback_begins_and_ends_in_turn(steps in steps()) {
+        let mut runs = false;
+        for effect in walk::<Job>(terms(), Instant::ZERO, steps).into_iter().flat_map(|(_, _, effects)| effects) {
+            match effect {
+                Effect::Event(Event::Began { .. }) => prop_assert!(!core::mem::replace(&mut runs, true)),
+                Effect::Event(Event::Ended { .. }) => prop_assert!(core::mem::take(&mut runs)),
+                Effect::Event(Event::Interrupted) => prop_assert!(runs),
+                Effect::Event(Event::Closed) => prop_assert!(!runs),
+                Effect::Event(Event::Rejected(_))
+                | Effect::Store { .. } | Effect::Forget(_) | Effect::Publish(_) => {}
+            }
+        }
+    }
+}
+
+#[test]
+fn the_random_walks_meet_every_event() {
+    let mut runner = TestRunner::deterministic();
+    let mut met = BTreeSet::new();
+    for _ in 0..4_000 {
+        let steps = steps().new_tree(&mut runner).unwrap().current();
+        for effect in
+            walk::<Job>(terms(), Instant::ZERO, steps).into_iter().flat_map(|(_, _, effects)| effects)
+        {
+            if let Effect::Event(event) = effect {
+                met.insert(match event {
+                    Event::Began { .. } => String::from("Began"),
+                    Event::Ended { noted, .. } => format!("Ended({noted:?})"),
+                    event => format!("{event:?}"),
+                });
+            }
+        }
+    }
+    let all = "Began Closed Ended(Recorded) Ended(Superseded) Ended(Unknown) Interrupted Rejected(NotRunning) \
+               Rejected(Started)";
+    assert_eq!(met.into_iter().collect::<Vec<_>>().join(" "), all);
+}
