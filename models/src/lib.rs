@@ -22,6 +22,7 @@ pub mod checker;
 pub mod clock;
 pub mod digest;
 pub mod fault;
+mod jobs;
 pub mod normal;
 pub mod property;
 mod runs;

@@ -292,7 +292,10 @@ impl Names {
     /// Whether an occurrence was met in the survey.
     fn has(&self, occurrence: &Occurrence) -> bool {
         match occurrence {
-            Occurrence::At(_) => true,
+            // What is computed from a time that is known lies after it.
+            Occurrence::At(time) => {
+                self.store_times.points.first().is_some_and(|&first| first <= time.as_nanos())
+            }
             Occurrence::Of(_) if self.keeps_serials => true,
             Occurrence::Of(owner) => {
                 let of_same = self.serials.iter().find(|(identity, _)| *identity == owner.identity);

@@ -32,7 +32,6 @@ pub(crate) struct Begun {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
 struct Log {
     open: Option<Open>,
-    /// Of a recurring job, the last one only.
     begun: Vec<Begun>,
     last_began: Time,
     last_by: Option<InstanceId>,
@@ -439,22 +438,11 @@ impl<M: Subject> World<M> {
 impl Log {
     /// An occurrence begins. Gives who has begun it before, if that was once too often.
     fn begin(&mut self, occurrence: Occurrence, by: InstanceId, most: u32) -> Option<InstanceId> {
-        let found = match occurrence {
-            Occurrence::At(time) => self.begun.iter_mut().find(|begun| match begun.occurrence {
-                Occurrence::At(last) => time <= last,
-                Occurrence::Of(_) | Occurrence::Due(_) => false,
-            }),
-            Occurrence::Of(_) | Occurrence::Due(_) => {
-                self.begun.iter_mut().find(|begun| begun.occurrence == occurrence)
-            }
-        };
+        let found = self.begun.iter_mut().find(|begun| begun.occurrence == occurrence);
         if let Some(begun) = found {
             let before = begun.by;
             (begun.times, begun.by) = (begun.times.saturating_add(1).min(most + 1), by);
             return (begun.times > most).then_some(before);
-        }
-        if matches!(occurrence, Occurrence::At(_)) {
-            self.begun.clear();
         }
         self.begun.push(Begun { occurrence, times: 1, by });
         None

@@ -6,7 +6,8 @@ use std::collections::{BTreeSet, VecDeque};
 
 use common::liar::{self, Liar};
 use common::pair::{Taste, a_taste, check};
-use common::scopes::{Shape, a_calls_scope, a_mutex_scope, a_plugin_api_scope};
+use common::scopes::{Shape, a_calls_scope, a_job_scope, a_mutex_scope, a_plugin_api_scope};
+use fencepost::job::Job;
 use fencepost::line::Owner;
 use fencepost::machine::{Effect, Effects, Identity, Input, Machine, Relocate};
 use fencepost::mutex::{Call, Fairness, Freed, Mutex, MutexConfig, MutexTerms, Patience, Request};
@@ -43,6 +44,11 @@ proptest! {
         scope in a_mutex_scope(), taste in a_taste(), draws in some_draws(),
     ) {
         accepts::<Mutex>(scope, taste, &draws)?;
+    }
+
+    #[test]
+    fn nor_a_recurring_job(scope in a_job_scope(), taste in a_taste(), draws in some_draws()) {
+        accepts::<Job>(scope, taste, &draws)?;
     }
 
     #[test]

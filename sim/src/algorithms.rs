@@ -1,6 +1,8 @@
 //! The list of registrations behind `fencelab`: our algorithms, each of them without one of its protections, and
 //! the originals.
 
+mod jobs;
+
 use std::time::Duration;
 
 use fencepost::lease::{LeaseConfig, Protection};
@@ -33,6 +35,7 @@ pub fn algorithms() -> Vec<Box<dyn Algorithm>> {
         Box::new(plugin_api_mutex()),
         Box::new(calls_mutex()),
     ]);
+    all.extend(jobs::all());
     all
 }
 

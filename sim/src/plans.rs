@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
+use fencepost::calendar::Schedule;
+use fencepost::job::{JobConfig, JobTerms};
 use fencepost::lease::{LeaseConfig, Protection};
 use fencepost::mutex::{Fairness, MutexConfig, MutexTerms};
+use fencepost::run::JobProtection;
 use fencepost::time::{Ppm, Span};
 use fencepost_models::upstream::calls_mutex::CallsConfig;
 use fencepost_models::upstream::plugin_api_mutex::PluginApiConfig;
@@ -33,10 +36,18 @@ pub(crate) fn mutex_cases(
     fairness: Fairness,
     ablated: Option<Protection>,
 ) -> Result<Vec<Case<MutexTerms>>, String> {
+    let config = mutex_in_ticks(ticks, fairness, ablated);
+    let terms = config.terms().map_err(|error| format!("with these lengths, {error}"))?;
+    let (ttl, timeout) = (config.lease.ttl, config.lease.renew_timeout);
+    let name = format!("ttl {ttl:?}, refresh 1s, time-out {timeout:?}");
+    Ok(vec![Case { name, tick: TICK.into(), config: terms }])
+}
+
+fn mutex_in_ticks(ticks: &Ticks, fairness: Fairness, ablated: Option<Protection>) -> MutexConfig {
     let ppm = (u64::from(ticks.drift) * 1_000_000).div_ceil(u64::from(ticks.ttl));
     let (ttl, delay_bound) = (TICK * ticks.ttl, TICK * ticks.grain);
     let room = ttl.saturating_sub(TICK * (1 + ticks.drift) + delay_bound + Duration::from_nanos(1));
-    let config = MutexConfig {
+    MutexConfig {
         lease: LeaseConfig {
             ttl,
             refresh_interval: TICK,
@@ -50,10 +61,44 @@ pub(crate) fn mutex_cases(
         fairness,
         lock_delay: Duration::ZERO,
         metrics_group: None,
+    }
+}
+
+/// The recurring job, unless something else is asked for.
+pub(crate) fn job() -> CheckPlan {
+    let budget = Budget::NONE.with(Spend::Crash, 1).with(Spend::Unknown, 1);
+    CheckPlan { delay: 0, budget, ..CheckPlan::default() }
+}
+
+/// The recurring job without a protection, unless something else is asked for.
+pub(crate) fn ablated_job(protection: JobProtection) -> CheckPlan {
+    let what = match protection {
+        JobProtection::OccurrenceClaim | JobProtection::Generation => Spend::Crash,
+        JobProtection::FencedMetadata => Spend::Stall,
+        JobProtection::InterruptOnLoss => Spend::Pause,
+        JobProtection::ClaimBeforeRun => Spend::Loss,
+    };
+    CheckPlan { budget: Budget::NONE.with(what, 1), ..job() }
+}
+
+/// The recurring job on an interval of two ticks. Its lock is kept as the mutex's is.
+pub(crate) fn job_cases(
+    ticks: &Ticks,
+    ablated: Option<JobProtection>,
+) -> Result<Vec<Case<JobTerms>>, String> {
+    let config = JobConfig {
+        grace: TICK,
+        look_interval: TICK * 2,
+        mutex: mutex_in_ticks(ticks, Fairness::Unordered, None),
+        ablated,
+        ..JobConfig::new(Schedule::Interval(Span::from(TICK * 2)))
     };
     let terms = config.terms().map_err(|error| format!("with these lengths, {error}"))?;
-    let name = format!("ttl {ttl:?}, refresh 1s, time-out {:?}", config.lease.renew_timeout);
-    Ok(vec![Case { name, tick: TICK.into(), config: terms }])
+    Ok(vec![Case {
+        name: format!("every 2 s, ttl {:?}", config.mutex.lease.ttl),
+        tick: TICK.into(),
+        config: terms,
+    }])
 }
 
 /// The mutex without its queue: nothing has to go wrong for somebody to starve. Who starves must keep its place.

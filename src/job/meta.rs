@@ -7,7 +7,7 @@
 //! | V3 | any other | none, or the next one later | wait |
 //! | V4 | any other | due, and fell due while the last run ran | [`Overlap`]: look at the first after its end, or at the last before it |
 //! | V5 | any other | due, not later than the grace | run it |
-//! | V6 | any other | missed, but follows from the last run | run it |
+//! | V6 | any other | missed, but follows from the last run | run it, as of now: how long ago it was due counts no more |
 //! | V7 | any other | missed | [`Misfire`] |
 //!
 //! A record is not believed if a moment in it lies further ahead of the store's clock than the schedule's period: it
@@ -179,7 +179,7 @@ fn due_at(terms: &JobTerms, at: StoreTime, due: StoreTime, end: StoreTime) -> Ve
         return Verdict::Run(due);
     }
     // V6
-    let Some(latest) = schedule.until(at).filter(|latest| *latest >= due) else { return Verdict::Run(due) };
+    let Some(latest) = schedule.until(at).filter(|latest| *latest >= due) else { return Verdict::Run(at) };
     // V7
     match terms.config.misfire {
         Misfire::Skip if at.since(latest) <= terms.grace => Verdict::Run(latest),

@@ -12,7 +12,7 @@ use crate::clock::{Clock, Rate, Time};
 use crate::fault::{Fault, FaultSet};
 use crate::property::Fate;
 use crate::store::{Simulated, Tag};
-use crate::subject::{Ask, InstanceId, Run, Subject, Told};
+use crate::subject::{Ask, InstanceId, Play, Run, Subject, Told};
 
 /// How an instance is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -235,7 +235,7 @@ impl<M: Subject> World<M> {
                 }
                 self.abandon(id);
             }
-            Ask::Cancel => {
+            Ask::Cancel | Ask::Close => {
                 caller.patient = false;
                 self.note(id, Fault::Cancel);
             }
@@ -247,7 +247,6 @@ impl<M: Subject> World<M> {
             | Ask::Extend
             | Ask::Start
             | Ask::Finish(_)
-            | Ask::Close
             | Ask::Schedule(..)
             | Ask::Reschedule(..)
             | Ask::Withdraw(_) => {}
@@ -295,8 +294,8 @@ impl<M: Subject> World<M> {
 
     /// A callback begins, and writes to what its token guards.
     fn begin_run(&mut self, id: InstanceId, run: Run, mono: Instant) {
-        let judges_lock = self.lock_mark(self.instances[id.index()].resource).is_some();
-        let lease_end = if judges_lock { mono + M::ttl(&self.config) } else { Instant::MAX };
+        // Of jobs that are each run under a lock of its own, no monitor follows the locks.
+        let lease_end = if M::PLAY == Play::Job { mono + M::ttl(&self.config) } else { Instant::MAX };
         let instance = &mut self.instances[id.index()];
         (instance.caller.stage, instance.caller.token) = (Stage::Holding, run.token);
         instance.lease_end = lease_end;

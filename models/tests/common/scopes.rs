@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use fencepost::calendar::Schedule;
+use fencepost::job::{JobConfig, JobTerms, Misfire, Overlap};
 use fencepost::lease::{LeaseConfig, Protection};
 use fencepost::mutex::{Fairness, MutexConfig, MutexTerms};
 use fencepost::time::{Ppm, Span};
@@ -111,6 +113,22 @@ impl Shape {
         self.of_mutex(Fairness::Unordered, None).expect("the configuration is sound")
     }
 
+    /// For the recurring job, on an interval of so many ticks, if its mutex accepts such a configuration.
+    pub(crate) fn of_job(&self, interval: u64, policies: Policies) -> Option<Scope<JobTerms>> {
+        let mutex = self.of_mutex(Fairness::Unordered, None)?.setup.config.config().clone();
+        let config = JobConfig {
+            misfire: policies.misfire,
+            grace: Duration::from_secs(policies.grace),
+            overlap: policies.overlap,
+            look_interval: Duration::from_secs(policies.look),
+            mutex,
+            ..JobConfig::new(Schedule::Interval(SECOND * interval))
+        };
+        let scope = self.scope(config.terms().ok()?, SECOND);
+        let judged = scope.judged.or(PropertySet::of(&[Property::OncePerOccurrence]));
+        Some(Scope { setup: Setup { jobs: 1, ..scope.setup }, judged, ..scope })
+    }
+
     /// For the plugin API's mutex, refreshed every so many seconds.
     pub(crate) fn of_plugin_api(&self, refresh: u64) -> Scope<PluginApiConfig> {
         let config = PluginApiConfig {
@@ -129,6 +147,35 @@ impl Shape {
         let (ttl, refresh_interval) = (tick * self.ttl, tick * refresh);
         self.scope(CallsConfig { ttl, refresh_interval, poll_interval: tick }, tick)
     }
+}
+
+/// What a job does about what it missed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Policies {
+    pub(crate) misfire: Misfire,
+    pub(crate) overlap: Overlap,
+    /// In ticks.
+    pub(crate) grace: u64,
+    /// In ticks.
+    pub(crate) look: u64,
+}
+
+prop_compose! {
+    fn some_policies()(
+        misfire in prop::sample::select(vec![Misfire::Skip, Misfire::RunOnce]),
+        overlap in prop::sample::select(vec![Overlap::Skip, Overlap::BufferOne]),
+        grace in 0..=2u64,
+        look in 1..=3u64,
+    ) -> Policies {
+        Policies { misfire, overlap, grace, look }
+    }
+}
+
+pub(crate) fn a_job_scope() -> impl Strategy<Value = Scope<JobTerms>> {
+    (a_shape(), 1..=3u64, some_policies())
+        .prop_filter_map("the mutex would refuse it", |(shape, interval, policies)| {
+            shape.of_job(interval, policies)
+        })
 }
 
 /// A little of much, or more of two things, which then meet more often.

@@ -436,7 +436,11 @@ fn questions<M: Subject>() -> &'static [(Property, Places, &'static str)] {
     match M::PLAY {
         Play::Lock => &[(Property::Progress, EVERYBODY, "from everywhere, everybody who waits can get in")],
         Play::Job | Play::Once => &[
-            (Property::NoJobLost, ANSWERS - 1, "from everywhere, every job that has still to begin can begin"),
+            (
+                Property::NoJobLost,
+                ANSWERS - 1,
+                "from everywhere, every job that has still to begin can begin",
+            ),
             (Property::Progress, ANSWERS, "from everywhere, everybody who asked can be answered"),
         ],
     }

@@ -1,0 +1,128 @@
+//! The registrations of our jobs, and of each without one of its protections.
+
+use std::time::Duration;
+
+use fencepost::calendar::Schedule;
+use fencepost::job::{Job, JobConfig, JobTerms, Misfire, Overlap};
+use fencepost::mutex::Fairness;
+use fencepost::run::JobProtection;
+use fencepost::time::Span;
+use fencepost_models::fault::{Fault, FaultSet};
+use fencepost_models::property::Property;
+
+use super::mutex_config;
+use crate::algorithm::{Algorithm, Defect, Dice, Registration};
+use crate::plans;
+use crate::scenario::pick;
+
+/// What a job promises as the lock that it runs under, and beyond.
+const PROMISES: [Property; 14] = [
+    Property::BelievedExclusion,
+    Property::FencedExclusion,
+    Property::NoTheft,
+    Property::OwnerOnlyRelease,
+    Property::OwnerOnlyRenewal,
+    Property::LossNoticed,
+    Property::NoOrphan,
+    Property::Stability,
+    Property::Progress,
+    Property::Reconciliation,
+    Property::NoPanic,
+    Property::Determinism,
+    Property::OncePerOccurrence,
+    Property::NoJobLost,
+];
+
+/// Every one of them.
+pub(super) fn all() -> Vec<Box<dyn Algorithm>> {
+    let mut all: Vec<Box<dyn Algorithm>> = vec![Box::new(job())];
+    all.extend(JOB_ABLATIONS.iter().map(|one| Box::new(ablated_job(one)) as Box<dyn Algorithm>));
+    all
+}
+
+fn job() -> Registration<Job> {
+    Registration::new("job", "the recurring job", |dice| job_terms(dice, None))
+        .promises(&PROMISES)
+        .exhaustive(plans::job(), |ticks| plans::job_cases(ticks, None))
+        .suffers(FaultSet::of(&[Fault::CallbackFails]))
+}
+
+fn job_terms(dice: &mut Dice, ablated: Option<JobProtection>) -> JobTerms {
+    let interval = Span::from_secs(pick(dice, &[7, 20, 45]));
+    let schedule = pick(dice, &[Schedule::Interval(interval), Schedule::RoundedInterval(interval)]);
+    let within = Duration::from_secs(90);
+    let config = JobConfig {
+        misfire: pick(dice, &[Misfire::Skip, Misfire::RunOnce, Misfire::CatchUp { within }]),
+        grace: Duration::from_secs(pick(dice, &[5, 60])),
+        overlap: pick(dice, &[Overlap::Skip, Overlap::BufferOne]),
+        look_interval: Duration::from_secs(pick(dice, &[5, 30])),
+        mutex: mutex_config(dice, Fairness::Unordered),
+        ablated,
+        ..JobConfig::new(schedule)
+    };
+    config.terms().expect("every combination of these leaves room for a failed renewal")
+}
+
+/// A protection of a job, and what breaks without it.
+struct JobAblation {
+    protection: JobProtection,
+    name: &'static str,
+    about: &'static str,
+    defect: Defect,
+}
+
+const JOB_ABLATIONS: [JobAblation; 4] = [
+    JobAblation {
+        protection: JobProtection::OccurrenceClaim,
+        name: "ablation/job-occurrence-claim",
+        about: "the recurring job that takes a claim without an end for no run at all",
+        defect: Defect {
+            label: "unclaimed",
+            sentence: "an occurrence whose run died, or lost its lock, is run again",
+            breaks: &[Property::OncePerOccurrence],
+            recognise: |_| true,
+        },
+    },
+    JobAblation {
+        protection: JobProtection::FencedMetadata,
+        name: "ablation/job-fenced-metadata",
+        about: "the recurring job that writes its outcome over whatever is there",
+        defect: Defect {
+            label: "unfenced",
+            sentence: "a run that lost its lock overwrites what a later one has written, and that one is repeated",
+            breaks: &[Property::OncePerOccurrence],
+            recognise: |_| true,
+        },
+    },
+    JobAblation {
+        protection: JobProtection::InterruptOnLoss,
+        name: "ablation/job-interrupt",
+        about: "the recurring job whose callback is not told that its lock is lost",
+        defect: Defect {
+            label: "uninterrupted",
+            sentence: "a callback goes on beside the next one, and nobody tells it",
+            breaks: &[Property::LossNoticed],
+            recognise: |_| true,
+        },
+    },
+    JobAblation {
+        protection: JobProtection::ClaimBeforeRun,
+        name: "ablation/job-claim-first",
+        about: "the recurring job whose callback does not wait for its claim",
+        defect: Defect {
+            label: "too-soon",
+            sentence: "a callback begins whose claim never arrives, and the occurrence is run again",
+            breaks: &[Property::OncePerOccurrence],
+            recognise: |_| true,
+        },
+    },
+];
+
+fn ablated_job(ablation: &JobAblation) -> Registration<Job> {
+    let protection = ablation.protection;
+    Registration::new(ablation.name, ablation.about, move |dice| job_terms(dice, Some(protection)))
+        .promises(&PROMISES)
+        .exhaustive(plans::ablated_job(protection), move |ticks| plans::job_cases(ticks, Some(protection)))
+        .suffers(FaultSet::of(&[Fault::CallbackFails, Fault::Delay]))
+        .known_defects(&[ablation.defect])
+}
