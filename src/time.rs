@@ -156,7 +156,7 @@ pub enum Stored {}
 pub type Instant = Point<Monotonic>;
 /// A point on the instance's wall clock, since the Unix epoch. It only decides when something is due.
 pub type Timestamp = Point<Wall>;
-/// A point on the store's clock. Only this clock expires a key.
+/// A point on the store's clock, since the Unix epoch. Only this clock expires a key.
 pub type StoreTime = Point<Stored>;
 
 impl<C> Point<C> {
