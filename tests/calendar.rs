@@ -1,4 +1,4 @@
-//! When a job is due, for every schedule: compared with a dumb twin that was written from the description of
+//! When a job is due, for every schedule but cron: compared with a dumb twin that was written from the description of
 //! the original strategies, in wide integers.
 
 use std::time::Duration;
@@ -239,7 +239,7 @@ mod written {
     fn a_custom_schedule_is_not_written() {
         assert_eq!(
             serde_json::to_string(&Schedule::Custom(every_second_day)).unwrap_err().to_string(),
-            "a custom schedule is a function and cannot be written; accepted: interval, rounded-interval"
+            "a custom schedule is a function and cannot be written; accepted: interval, rounded-interval, cron"
         );
     }
 
@@ -249,5 +249,13 @@ mod written {
         let json = serde_json::to_string(&last).unwrap();
         assert_eq!(json, r#"{"occurrence":1,"started":1,"finished":2}"#);
         assert_eq!(serde_json::from_str::<Last>(&json).unwrap(), last);
+    }
+
+    #[cfg(not(feature = "cron"))]
+    #[test]
+    fn cron_is_refused_where_it_was_left_out() {
+        let refused = read(r#"{"cron":{"expression":"@daily","zone":"UTC"}}"#).unwrap_err();
+        let line = r#"cron expression "@daily" needs the feature `cron`; accepted without it: intervals"#;
+        assert!(refused.starts_with(line), "{refused}");
     }
 }

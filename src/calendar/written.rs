@@ -1,5 +1,6 @@
 //! A schedule as people write it.
 
+use alloc::string::String;
 use core::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
@@ -11,6 +12,7 @@ use super::{Schedule, ScheduleError};
 enum Written {
     Interval(Duration),
     RoundedInterval(Duration),
+    Cron { expression: String, zone: String },
 }
 
 impl Written {
@@ -18,6 +20,10 @@ impl Written {
         match self {
             Written::Interval(interval) => Schedule::wait_for_interval(interval),
             Written::RoundedInterval(interval) => Schedule::wait_for_rounded_interval(interval),
+            #[cfg(feature = "cron")]
+            Written::Cron { expression, zone } => Schedule::cron(&expression, &zone),
+            #[cfg(not(feature = "cron"))]
+            Written::Cron { expression, .. } => Err(ScheduleError::WithoutCron { expression }),
         }
     }
 }
@@ -27,9 +33,13 @@ impl Serialize for Schedule {
         let written = match self {
             Schedule::Interval(interval) => Written::Interval((*interval).into()),
             Schedule::RoundedInterval(interval) => Written::RoundedInterval((*interval).into()),
+            #[cfg(feature = "cron")]
+            Schedule::Cron(cron) => {
+                Written::Cron { expression: cron.expression().into(), zone: cron.zone().into() }
+            }
             Schedule::Custom(_) => {
                 return Err(ser::Error::custom(
-                    "a custom schedule is a function and cannot be written; accepted: interval, rounded-interval",
+                    "a custom schedule is a function and cannot be written; accepted: interval, rounded-interval, cron",
                 ));
             }
         };
