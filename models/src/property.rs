@@ -438,11 +438,23 @@ impl<M: Subject> World<M> {
         let resource = self.guarded_by(id);
         if newly {
             self.believers[resource].push(id);
+            self.forget_notice(id);
         } else if !believes {
             self.believers[resource].retain(|&other| other != id);
         }
         if believes && self.believers[resource].len() > 1 {
             self.judge_rivals(id, resource);
+        }
+    }
+
+    /// Whoever holds does not wait for its own entry any more. A job holds and waits in turn in one acquisition.
+    fn forget_notice(&mut self, id: InstanceId) {
+        let resource = self.instances[id.index()].resource as usize;
+        if M::PLAY != Play::Lock
+            && let Some(mark) = M::Store::lock(&mut self.stores[0].shelves[resource])
+            && mark.by.instance == id
+        {
+            mark.noticed = Time::MAX;
         }
     }
 

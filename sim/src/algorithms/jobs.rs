@@ -49,7 +49,11 @@ fn job() -> Registration<Job> {
 
 fn job_terms(dice: &mut Dice, ablated: Option<JobProtection>) -> JobTerms {
     let interval = Span::from_secs(pick(dice, &[7, 20, 45]));
-    let schedule = pick(dice, &[Schedule::Interval(interval), Schedule::RoundedInterval(interval)]);
+    let schedule = match pick(dice, &[0, 1, 2]) {
+        0 => Schedule::Interval(interval),
+        1 => Schedule::RoundedInterval(interval),
+        _ => twice_a_minute(),
+    };
     let within = Duration::from_secs(90);
     let config = JobConfig {
         misfire: pick(dice, &[Misfire::Skip, Misfire::RunOnce, Misfire::CatchUp { within }]),
@@ -61,6 +65,11 @@ fn job_terms(dice: &mut Dice, ablated: Option<JobProtection>) -> JobTerms {
         ..JobConfig::new(schedule)
     };
     config.terms().expect("every combination of these leaves room for a failed renewal")
+}
+
+/// A calendar whose occurrences are near enough to each other for some of them to be missed in a storm.
+fn twice_a_minute() -> Schedule {
+    Schedule::cron("*/30 * * * * *", "UTC").expect("it is a cron expression")
 }
 
 /// A protection of a job, and what breaks without it.

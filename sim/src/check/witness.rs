@@ -5,7 +5,7 @@ use fencepost_models::checker::{Choice, Model, Walk};
 use fencepost_models::normal::Normaliser;
 use fencepost_models::property::Property;
 use fencepost_models::subject::{Ask, InstanceId, Play, Subject};
-use fencepost_models::world::{Action, Stage, State};
+use fencepost_models::world::{Action, Service, Stage, State};
 
 use super::graph::Graph;
 use super::search::Met;
@@ -26,22 +26,38 @@ impl<'a, M: Subject> Guide<'a, M> {
     }
 
     /// Makes the first choice that leads to the node of that fingerprint and does what is asked for. That there is
-    /// one is what the normal form promises.
+    /// one is what the normal form promises; but a request that nobody waits for any more, and that the normal form
+    /// has forgotten, may have to arrive first.
     fn step(&mut self, print: u64, does: impl Fn(&Walk<M>) -> bool) -> Result<(), String> {
-        let mut choices = Vec::new();
-        self.model.choices(&self.walk.world, self.walk.now, &self.walk.budget, &mut choices);
-        for choice in choices {
-            let mut next = self.walk.clone();
-            next.make(self.model, choice);
-            if next.node(self.model, &mut self.normaliser).print() == print && does(&next) {
+        loop {
+            if let Some(next) = self.first(|_| true, |walk, found| found == print && does(walk)) {
                 self.order = self.normaliser.order().to_vec();
                 self.walk = next;
                 return Ok(());
             }
+            let here = self.walk.node(self.model, &mut self.normaliser).print();
+            let serves = |choice: &Choice| matches!(choice, Choice::Do(Action::Serve(_, Service::Done)));
+            self.walk = self.first(serves, |_, found| found == here).ok_or(
+                "a step between normal forms has no counterpart in the world itself: the normal form forgets too \
+                 much; please report this",
+            )?;
         }
-        Err("a step between normal forms has no counterpart in the world itself: the normal form forgets too much; \
-             please report this"
-            .to_owned())
+    }
+
+    /// Where the first choice leads that may be made and that does what is asked for, by its node's fingerprint too.
+    fn first(
+        &mut self,
+        may: impl Fn(&Choice) -> bool,
+        does: impl Fn(&Walk<M>, u64) -> bool,
+    ) -> Option<Walk<M>> {
+        let mut choices = Vec::new();
+        self.model.choices(&self.walk.world, self.walk.now, &self.walk.budget, &mut choices);
+        choices.into_iter().filter(may).find_map(|choice| {
+            let mut next = self.walk.clone();
+            next.make(self.model, choice);
+            let print = next.node(self.model, &mut self.normaliser).print();
+            does(&next, print).then_some(next)
+        })
     }
 
     fn follow(&mut self, graph: &Graph, path: &[u32]) -> Result<(), String> {
