@@ -20,6 +20,7 @@
 //! | G3 | reading, deciding, claiming | the lock is lost | | idle | event ended (lost), forget the call |
 //! | D1 | deciding | claim | | claiming | put the claim, if the record is as it was read |
 //! | D2 | deciding | leave | | leaving | unlock |
+//! | D3 | deciding | record | there is a record | recording | put this, if the record is as it was read |
 //! | P1 | claiming | applied, or refused by this very claim | | running | event began |
 //! | P2 | claiming | refused by anything else | | leaving | unlock |
 //! | P3 | claiming | time-out | | claiming | the same claim again |
@@ -145,7 +146,8 @@ pub enum Request<W> {
     Leave,
     /// The callback has ended.
     Finish,
-    /// The outcome, and how long it is kept. It answers [`Event::Settle`].
+    /// The outcome, and how long it is kept. It answers [`Event::Settle`]; or [`Event::Found`], if what was found has
+    /// come to an end without a callback.
     Record {
         /// What to write.
         work: W,
@@ -197,7 +199,7 @@ pub enum End {
     Refused,
     /// The lock was lost before the callback began. The claim may have been applied all the same.
     Lost,
-    /// The callback has run.
+    /// The callback has run, or needs to run no more.
     Ran(Noted),
 }
 
@@ -514,12 +516,20 @@ impl<W: Work> Run<W> {
                 self.stage = Stage::Recording { tenure, outcome, ttl, sent, give_up };
                 self.send_outcome(terms, out);
             }
+            // D3
+            (Stage::Deciding { expect: Expect::Revision(read) }, Request::Record { work: outcome, ttl }) => {
+                let (tenure, sent) = (Tenure { claim: *read, held: true }, now.mono);
+                let give_up = now.mono + terms.mutex.entry_ttl();
+                self.stage = Stage::Recording { tenure, outcome, ttl, sent, give_up };
+                self.send_outcome(terms, out);
+            }
+            (Stage::Deciding { expect: Expect::Absent }, Request::Record { .. }) => {}
             (Stage::Idle, Request::Claim(_) | Request::Leave | Request::Finish | Request::Record { .. })
             | (
                 Stage::Entering | Stage::Reading { .. },
                 Request::Enter | Request::Claim(_) | Request::Finish | Request::Record { .. },
             )
-            | (Stage::Deciding { .. }, Request::Enter | Request::Finish | Request::Record { .. })
+            | (Stage::Deciding { .. }, Request::Enter | Request::Finish)
             | (
                 Stage::Running { .. },
                 Request::Enter | Request::Claim(_) | Request::Leave | Request::Record { .. },
