@@ -13,6 +13,7 @@
 //! | [`mutex`] | the lease mutex |
 //! | [`calendar`] | when the next run of a recurring job is due |
 //! | [`job`] | the recurring job |
+//! | [`once`] | jobs that run once |
 //! | [`run`] | one run of something under a lock, claimed before it begins: what jobs are made of |
 //!
 //! The crate is `no_std` with `alloc`, and does no I/O.
@@ -27,6 +28,7 @@ pub mod lease;
 pub mod line;
 pub mod machine;
 pub mod mutex;
+pub mod once;
 pub mod run;
 pub mod store;
 pub mod time;

@@ -273,6 +273,11 @@ impl Mutex {
         }
     }
 
+    /// A mutex at rest whose attempts go on from this number: for a machine that has several of one identity.
+    pub(crate) fn resumed(identity: Identity, attempt: u32) -> Mutex {
+        Mutex { identity, attempt, phase: Phase::AtRest, line: Line::Out }
+    }
+
     /// The name of its latest attempt.
     pub(crate) fn name(&self) -> Owner {
         Owner { identity: self.identity, attempt: self.attempt }

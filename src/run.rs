@@ -355,6 +355,11 @@ impl<W: Work> Stage<W> {
 }
 
 impl<W: Work> Run<W> {
+    /// An idle run whose attempts go on from this number: for a machine that has several runs of one identity.
+    pub(crate) fn resumed(identity: Identity, attempt: u32) -> Run<W> {
+        Run { mutex: Mutex::resumed(identity, attempt), stage: Stage::Idle }
+    }
+
     /// The name of its latest attempt: what a claim of this run bears.
     pub fn name(&self) -> Owner {
         self.mutex.name()

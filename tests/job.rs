@@ -9,10 +9,10 @@ use std::time::Duration;
 use fencepost::calendar::Schedule;
 use fencepost::job::{Call, Event, Job, JobConfig, JobTerms, Meta, Misfire, Outcome, Progress, Request};
 use fencepost::lease::LeaseConfig;
-use fencepost::line::{self, Owner};
+use fencepost::line::Owner;
 use fencepost::machine::{Effect, Identity, Input, Relocate};
 use fencepost::mutex::{self, Freed, MutexConfig};
-use fencepost::run::{self, Key, Record, Work};
+use fencepost::run::{self, Key, Record};
 use fencepost::store::{Answer, Entry, FencingToken, Op, Revision};
 use fencepost::time::{Instant, Ppm, Span};
 use proptest::prelude::*;
@@ -374,47 +374,6 @@ impl Speech for Job {
                 *token = FencingToken::from(revision);
             }
             Effect::Event(_) | Effect::Forget(_) | Effect::Publish(_) => {}
-        }
-    }
-}
-
-fn relocate_key(key: &mut Key, map: &mut impl Relocate) {
-    if let Key::Lock(line::Key::Place(place)) = key {
-        place.relocate(map);
-    }
-}
-
-fn relocate_record(record: &mut Record<Meta>, map: &mut impl Relocate) {
-    match record {
-        Record::Lock(owner) => owner.relocate(map),
-        Record::Work(meta) => meta.relocate(map),
-    }
-}
-
-fn relocate_answer(answer: &mut Answer<Key, Record<Meta>>, map: &mut impl Relocate) {
-    let mut relocate = |entry: &mut Entry<Record<Meta>>| {
-        map.revision(&mut entry.revision);
-        relocate_record(&mut entry.record, map);
-    };
-    match answer {
-        Answer::Refused(entry) | Answer::Found(entry) => entry.iter_mut().for_each(relocate),
-        Answer::Listed(page) => page.iter_mut().for_each(|(_, entry)| relocate(entry)),
-        Answer::Applied(revision) => map.revision(revision),
-        Answer::Unknown => {}
-    }
-}
-
-fn relocate_op(op: &mut Op<Key, Record<Meta>>, map: &mut impl Relocate) {
-    match op {
-        Op::Get { key } | Op::List { after: key, .. } => relocate_key(key, map),
-        Op::PutIf { key, expect, record, .. } => {
-            relocate_key(key, map);
-            expect.relocate(map);
-            relocate_record(record, map);
-        }
-        Op::Renew { key, revision, .. } | Op::DeleteIf { key, revision } => {
-            relocate_key(key, map);
-            map.revision(revision);
         }
     }
 }

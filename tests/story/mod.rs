@@ -4,9 +4,10 @@
 pub(crate) mod shift;
 
 use fencepost::line::Owner;
-use fencepost::machine::{Effect, Effects, Identity, Input, Machine};
+use fencepost::machine::{Effect, Effects, Identity, Input, Machine, Relocate};
 use fencepost::mutex;
-use fencepost::store::{Entry, Expect, Op, Revision, StoreId};
+use fencepost::run::{Record, Work};
+use fencepost::store::{Answer, Entry, Expect, Op, Revision, StoreId};
 use fencepost::time::{Instant, Now, Point, Span, StoreTime};
 
 use shift::Speech;
@@ -190,6 +191,38 @@ pub(crate) fn tell_expect(expect: &Expect) -> String {
 /// Where every request of a job goes.
 pub(crate) fn is_first(store: StoreId) -> bool {
     store == StoreId::default()
+}
+
+pub(crate) fn relocate_record<W: Work>(record: &mut Record<W>, map: &mut impl Relocate) {
+    match record {
+        Record::Lock(owner) => owner.relocate(map),
+        Record::Work(work) => work.relocate(map),
+    }
+}
+
+/// A lock that is tried once has no places in a queue, so keys name nothing.
+pub(crate) fn relocate_answer<K, W: Work>(answer: &mut Answer<K, Record<W>>, map: &mut impl Relocate) {
+    let mut relocate = |entry: &mut Entry<Record<W>>| {
+        map.revision(&mut entry.revision);
+        relocate_record(&mut entry.record, map);
+    };
+    match answer {
+        Answer::Refused(entry) | Answer::Found(entry) => entry.iter_mut().for_each(relocate),
+        Answer::Listed(page) => page.iter_mut().for_each(|(_, entry)| relocate(entry)),
+        Answer::Applied(revision) => map.revision(revision),
+        Answer::Unknown => {}
+    }
+}
+
+pub(crate) fn relocate_op<K, W: Work>(op: &mut Op<K, Record<W>>, map: &mut impl Relocate) {
+    match op {
+        Op::Get { .. } | Op::List { .. } => {}
+        Op::PutIf { expect, record, .. } => {
+            expect.relocate(map);
+            relocate_record(record, map);
+        }
+        Op::Renew { revision, .. } | Op::DeleteIf { revision, .. } => map.revision(revision),
+    }
 }
 
 /// Every row of a transition table in `docs` has its label in the name of a test in `tests`.
