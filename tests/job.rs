@@ -7,6 +7,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use fencepost::calendar::Schedule;
+#[cfg(feature = "cron")]
+use fencepost::job::Overlap;
 use fencepost::job::{Call, Event, Job, JobConfig, JobTerms, Meta, Misfire, Outcome, Progress, Request};
 use fencepost::lease::LeaseConfig;
 use fencepost::line::Owner;
@@ -351,9 +353,87 @@ fn v1_a_record_from_the_future_does_not_silence_the_job() {
     reading().at(10, found(READ, future, 3), "put @10 #4 running over r3");
 }
 
+/// A job on the hour whose record was found at `hh:mm`, and what it does.
+#[cfg(feature = "cron")]
+#[track_caller]
+fn hourly(misfire: Misfire, overlap: Overlap, at: (u64, u64), meta: Meta, expected: &str) {
+    let schedule = Schedule::cron("0 * * * *", "UTC").expect("a schedule");
+    let terms = JobConfig { misfire, overlap, ..config(schedule) }.terms().expect("sound terms");
+    let (ms, taken) = (clock(at), applied(TAKE, 5));
+    let story = Tale::of(terms).at(ms, START, "look");
+    match expected {
+        "" => drop(story.at(ms, found(Call::Look, meta, 3), "")),
+        expected => {
+            let reads = story.at(ms, found(Call::Look, meta, 3), "lock").at(ms, taken, "read");
+            drop(reads.at(ms, found(READ, meta, 3), &format!("put @{expected} #4 running over r3")));
+        }
+    }
+}
+
+/// Milliseconds from midnight.
+#[cfg(feature = "cron")]
+fn clock((hour, minute): (u64, u64)) -> u64 {
+    (hour * 60 + minute) * 60_000
+}
+
+#[cfg(feature = "cron")]
+fn hour(hour: u64) -> String {
+    clock((hour, 0)).to_string()
+}
+
+/// The run of 1:00, which ended then.
+#[cfg(feature = "cron")]
+fn ran_until(end: (u64, u64)) -> Meta {
+    ended(clock((1, 0)), clock(end))
+}
+
+#[cfg(feature = "cron")]
+#[test]
+fn v2_v3_v5_a_calendar_runs_on_time() {
+    let run = |at, expected: &str| hourly(Misfire::Skip, Overlap::Skip, at, ran_until((1, 5)), expected);
+    run((1, 59), "");
+    run((2, 0), &hour(2));
+    run((2, 1), &hour(2));
+    let anchor = Meta { runs: 3, ..meta(clock((1, 30)), Progress::Anchored) };
+    hourly(Misfire::Skip, Overlap::Skip, (1, 59), anchor, "");
+    hourly(Misfire::Skip, Overlap::Skip, (2, 1), anchor, &hour(2));
+}
+
+#[cfg(feature = "cron")]
+#[test]
+fn v4_what_falls_due_during_a_run_overlaps() {
+    // From 1:00 to 4:30, and found a minute later: 2:00, 3:00 and 4:00 fell due.
+    let late =
+        |overlap, expected: &str| hourly(Misfire::Skip, overlap, (4, 31), ran_until((4, 30)), expected);
+    late(Overlap::Skip, "");
+    late(Overlap::BufferOne, &hour(4));
+    // A run that caught up late does not overlap with what was missed before it began.
+    let caught_up = Meta { started: millis(clock((4, 10))), ..ran_until((4, 20)) };
+    let within = Misfire::CatchUp { within: Duration::from_secs(86_400) };
+    hourly(within, Overlap::Skip, (4, 21), caught_up, &hour(2));
+}
+
+#[cfg(feature = "cron")]
+#[test]
+fn v7_what_was_missed_is_dropped_or_caught_up() {
+    let missed =
+        |misfire, at, expected: &str| hourly(misfire, Overlap::Skip, at, ran_until((1, 5)), expected);
+    missed(Misfire::Skip, (5, 30), "");
+    missed(Misfire::Skip, (6, 1), &hour(6));
+    missed(Misfire::RunOnce, (5, 30), &hour(5));
+    missed(Misfire::CatchUp { within: Duration::from_secs(86_400) }, (5, 30), &hour(2));
+    missed(Misfire::CatchUp { within: Duration::from_secs(9_000) }, (5, 30), &hour(3));
+    missed(Misfire::CatchUp { within: Duration::from_secs(60) }, (5, 30), "");
+    // Whoever died over 1:00 leaves it unfinished, and the next one is run.
+    let died = meta(clock((1, 0)), Progress::Running);
+    hourly(Misfire::RunOnce, Overlap::Skip, (5, 30), died, &hour(5));
+}
+
 #[test]
 fn every_row_has_its_story() {
-    check_told(include_str!("../src/job.rs"), include_str!("job.rs"));
+    for docs in [include_str!("../src/job.rs"), include_str!("../src/job/meta.rs")] {
+        check_told(docs, include_str!("job.rs"));
+    }
 }
 
 impl Speech for Job {
