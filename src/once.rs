@@ -54,8 +54,9 @@
 //! | A4 | reading | found | it may not be changed | closed | event declined |
 //! | A5 | reading for find | found | | closed | event found |
 //! | A6 | writing | applied, or refused by what this very request wrote | | closed | event accepted; publish it and note it, if pending |
-//! | A7 | writing | refused by anything else | | reading | get the record |
+//! | A7 | writing | refused by anything else | it was sent once, or the generation that was read is still there | reading | get the record |
 //! | A8 | reading, writing | time-out | | the same | the same again |
+//! | A9 | writing | refused by another generation | it was sent more than once | closed | event declined (overtaken) |
 //! | P1 | no page is asked for | list | | asked | list |
 //! | P2 | a page is asked for | list | | the same | event rejected (busy) |
 //! | P3 | a page is asked for | listed | | none is | event listed |
@@ -413,7 +414,7 @@ impl<K: Name, P: Props> Once<K, P> {
         self.serial
     }
 
-    /// A3 to A7: the store has answered a request about a key.
+    /// A3 to A9: the store has answered a request about a key.
     fn answered(
         &mut self,
         terms: &OnceTerms,
@@ -430,6 +431,15 @@ impl<K: Name, P: Props> Once<K, P> {
             Progress::Next => {
                 ask.sent = now.mono;
                 return out.store(Call::Ask(place), ask.op(terms));
+            }
+            Progress::Anew => {
+                let number = self.number();
+                if let Some(Some(ask)) = self.asks.get_mut(place as usize) {
+                    ask.sent = now.mono;
+                    ask.renumber(number);
+                    out.store(Call::Ask(place), ask.op(terms));
+                }
+                return;
             }
             Progress::Accepted { pending, was } => {
                 out.event(Event::Accepted { key: key.clone(), generation });
@@ -543,7 +553,7 @@ impl<K: Name, P: Props> Once<K, P> {
         // A8
         for (place, ask) in self.asks.iter_mut().enumerate() {
             if let Some(ask) = ask.as_mut().filter(|ask| overdue(ask.sent)) {
-                ask.sent = now.mono;
+                ask.overdue(now.mono);
                 out.store(Call::Ask(place as u32), ask.op(terms));
             }
         }

@@ -495,8 +495,8 @@ fn a6_a7_a8_a_write_of_unknown_outcome_is_repeated_and_recognised() {
     // Somebody may have begun it meanwhile.
     let begun = Task { generation: own, ..claimed(1) };
     again().at(2_020, refused_by(ASK, begun, 4), "Accepted(k, #1)").rests();
-    let taken = again().at(2_020, refused_by(ASK, scheduled(9), 4), "get k");
-    taken.at(2_030, found(ASK, Some(scheduled(9))), "Declined(k, Taken)").rests();
+    let taken = writes().at(20, refused_by(ASK, scheduled(9), 4), "get k");
+    taken.at(30, found(ASK, Some(scheduled(9))), "Declined(k, Taken)").rests();
     of(TWICE).at(0, schedule(100), "get k").at(10, unknown(ASK), "").at(2_000, WAKE, "get k").wakes(4_000);
     let cancelled = task(0, State::Cancelled { by: own, at: millis(10) });
     let cancels = of(TWICE).at(0, CANCEL, "get k").at(
@@ -505,6 +505,30 @@ fn a6_a7_a8_a_write_of_unknown_outcome_is_repeated_and_recognised() {
         "put k @0 gen 1 #0 cancelled for 7s over r3",
     );
     cancels.at(20, refused_by(ASK, cancelled, 4), "Accepted(k)");
+}
+
+#[test]
+fn a7_a9_a_request_is_not_carried_out_twice() {
+    let sent = || {
+        let reads = of(TWICE).at(0, reschedule(500, None), "get k");
+        reads.at(10, found(ASK, Some(scheduled(9))), "put k @500 gen 1 #0 scheduled over r3")
+    };
+    let again = || sent().at(2_010, WAKE, "put k @500 gen 1 #0 scheduled over r3");
+    // What was read has been begun meanwhile, so nothing was written.
+    again().at(2_020, refused_by(ASK, claimed(1), 4), "get k").at(
+        2_030,
+        found(ASK, Some(claimed(1))),
+        "put k @500 gen 1 #0 scheduled over r3",
+    );
+    let another = Task { generation: Owner { attempt: 9, ..STRANGER }, ..scheduled(9) };
+    again().at(2_020, refused_by(ASK, another.clone(), 4), "Declined(k, Overtaken)").rests();
+    again().at(2_020, reply(ASK, Answer::Refused(None)), "Declined(k, Overtaken)").rests();
+    // Sent once, it was not carried out; but what is written next is another generation in any case.
+    sent().at(20, refused_by(ASK, another.clone(), 4), "get k").at(
+        30,
+        found(ASK, Some(another)),
+        "put k @500 gen 2 #0 scheduled over r3",
+    );
 }
 
 #[test]
@@ -751,7 +775,7 @@ fn the_random_walks_meet_every_event() {
             });
         }
     }
-    let all = "Accepted Began Declined(Missing) Declined(Taken) Ended(Recorded) Ended(Superseded) Ended(Unknown) \
+    let all = "Accepted Began Declined(Missing) Declined(Overtaken) Declined(Taken) Ended(Recorded) Ended(Superseded) Ended(Unknown) \
                Found Interrupted Listed Rejected(Busy) Rejected(NotRunning) Rejected(Started) Stopped";
     assert_eq!(met.into_iter().collect::<Vec<_>>().join(" "), all);
 }

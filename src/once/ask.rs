@@ -2,7 +2,9 @@
 //!
 //! It needs no lock: schedule, reschedule and cancel are single writes, each on the revision that was read, and
 //! whoever runs the job finds his claim or his outcome refused. So none of them ever waits for a callback. A write
-//! whose answer is lost is repeated, and recognised by the number of the request in the record.
+//! whose answer is lost is repeated, and recognised by the number of the request in the record. A generation never
+//! comes back: if the one that was read is still there, nothing was written; if another one is, who repeated his write
+//! cannot know whether it was there in between, and does not write once more.
 
 use crate::line::Owner;
 use crate::machine::{Identity, Relocate};
@@ -38,7 +40,13 @@ pub(super) enum Wish<P> {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Stage<P> {
     Reading,
-    Writing { expect: Expect, task: Task<P> },
+    /// `over`: the generation that was read. `again`: it was sent more than once.
+    Writing {
+        expect: Expect,
+        task: Task<P>,
+        over: Option<Owner>,
+        again: bool,
+    },
 }
 
 /// What has come of it.
@@ -48,6 +56,8 @@ pub(super) enum Progress<P> {
     Open,
     /// It asks this next.
     Next,
+    /// It reads again, under a number that no write of it has borne.
+    Anew,
     /// It is done. The job is pending and due then, or it was.
     Accepted {
         pending: Option<StoreTime>,
@@ -79,14 +89,26 @@ impl<K: Name, P: Props> Ask<K, P> {
         let key = Key::Job(self.key.clone());
         match &self.stage {
             Stage::Reading => Op::Get { key },
-            Stage::Writing { expect, task } => {
+            Stage::Writing { expect, task, .. } => {
                 let (ttl, record) = (task.ttl(terms), Record::Work(task.clone()));
                 Op::PutIf { key, expect: *expect, record, ttl }
             }
         }
     }
 
-    /// A3 to A7: the store has answered.
+    /// A8: no answer has come in time.
+    pub(super) fn overdue(&mut self, now: Instant) {
+        self.sent = now;
+        if let Stage::Writing { again, .. } = &mut self.stage {
+            *again = true;
+        }
+    }
+
+    pub(super) fn renumber(&mut self, number: u32) {
+        self.number = number;
+    }
+
+    /// A3 to A7, A9: the store has answered.
     pub(super) fn answered(
         &mut self,
         identity: Identity,
@@ -101,12 +123,12 @@ impl<K: Name, P: Props> Ask<K, P> {
             },
             // A6
             (Stage::Writing { task, .. }, Answer::Applied(_)) => self.accepted(task),
-            (Stage::Writing { .. }, Answer::Refused(found)) => match found.map(read).transpose() {
+            (Stage::Writing { over, again, .. }, Answer::Refused(found)) => match found.map(read).transpose()
+            {
                 Ok(Some(found)) if self.is_done(by, &found.record) => self.accepted(&found.record),
-                // A7
-                Ok(_) => {
-                    self.stage = Stage::Reading;
-                    Progress::Next
+                Ok(found) => {
+                    let is_untouched = over.is_some() && found.map(|found| found.record.generation) == *over;
+                    self.overtaken(is_untouched, *again)
                 }
                 Err(NotATask) => Progress::Open,
             },
@@ -121,10 +143,28 @@ impl<K: Name, P: Props> Ask<K, P> {
         }
     }
 
+    /// A7, A9: somebody else has changed the record.
+    fn overtaken(&mut self, is_untouched: bool, again: bool) -> Progress<P> {
+        match (is_untouched, again) {
+            // A9
+            (false, true) => Progress::Declined(Declined::Overtaken),
+            // A7
+            (true, true | false) => {
+                self.stage = Stage::Reading;
+                Progress::Next
+            }
+            (false, false) => {
+                self.stage = Stage::Reading;
+                Progress::Anew
+            }
+        }
+    }
+
     /// What to write over what was found, if anything.
     fn read(&mut self, by: Owner, found: Option<Entry<Task<P>>>, at: StoreTime) -> Progress<P> {
         let expect = found.as_ref().map_or(Expect::Absent, |entry| Expect::Revision(entry.revision));
         let found = found.map(|entry| entry.record);
+        let over = found.as_ref().map(|task| task.generation);
         if let Some(task) = found.as_ref().filter(|task| self.is_done(by, task)) {
             return self.accepted(task);
         }
@@ -143,7 +183,7 @@ impl<K: Name, P: Props> Ask<K, P> {
             }
             (Wish::Cancel, Some(task)) => Task { state: State::Cancelled { by, at }, ..task },
         };
-        self.stage = Stage::Writing { expect, task };
+        self.stage = Stage::Writing { expect, task, over, again: false };
         Progress::Next
     }
 
@@ -178,9 +218,10 @@ impl<K: Name, P: Props> Ask<K, P> {
         }
         match &mut self.stage {
             Stage::Reading => {}
-            Stage::Writing { expect, task } => {
+            Stage::Writing { expect, task, over, again: _ } => {
                 expect.relocate(map);
                 task.relocate(map);
+                over.iter_mut().for_each(|over| over.relocate(map));
             }
         }
     }

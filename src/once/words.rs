@@ -206,7 +206,7 @@ pub enum Event<K, P> {
         /// What it made, if it scheduled or rescheduled the job: [`Task::generation`].
         generation: Option<Owner>,
     },
-    /// The request changes nothing.
+    /// The request changes nothing, or nothing any more.
     Declined {
         /// The key.
         key: K,
@@ -243,6 +243,9 @@ pub enum Declined {
     Taken,
     /// There is no such job.
     Missing,
+    /// The store's answer was lost, and another request has changed the job since. Whether this one was carried out
+    /// before it, nobody knows.
+    Overtaken,
 }
 
 /// A request that made no sense.
