@@ -328,9 +328,11 @@ impl<K: Name, P: Props> Once<K, P> {
         self.agenda.len()
     }
 
-    /// The locks that may be believed held, and until when: in the order of the slots, the key of the job of each.
-    pub fn held(&self) -> impl Iterator<Item = (&K, Instant)> {
-        self.slots.iter().flatten().filter_map(|slot| Some((&slot.key, slot.run.until()?)))
+    /// The callbacks that run, in the order of their slots: the key of each, and until when its lock may be believed
+    /// held.
+    pub fn running(&self) -> impl Iterator<Item = (&K, Instant)> {
+        let runs = self.slots.iter().flatten().filter(|slot| matches!(slot.turn, Turn::Running { .. }));
+        runs.filter_map(|slot| Some((&slot.key, slot.run.until()?)))
     }
 
     fn request(&mut self, terms: &OnceTerms, now: Now, request: Request<K, P>, out: Out<'_, K, P>) {

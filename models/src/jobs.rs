@@ -3,6 +3,7 @@
 use fencepost::job::{Event, Job, JobTerms, Misfire, Outcome, Request};
 use fencepost::machine::Relocate;
 use fencepost::mutex::Mutex;
+use fencepost::once::{self, Delivery, Once, OnceTerms, RunAt};
 use fencepost::run::{Key, Record, Work};
 use fencepost::time::{Instant, Ppm, Span};
 
@@ -109,5 +110,112 @@ impl Subject for Job {
         };
         // An occurrence lies a period after the last run, and is compared with the clock a grace later.
         Self::period(config) + config.config().grace.into() + within
+    }
+}
+
+/// Each job runs under a lock of its own. None of them is the one that the monitors of a lock follow.
+impl LockKey for once::Key<JobId> {
+    fn is_lock(&self) -> bool {
+        false
+    }
+}
+
+impl Named for once::Key<JobId> {
+    fn relocate(&mut self, map: &mut impl Relocate) {
+        match self {
+            once::Key::Lock(_, key) => Named::relocate(key, map),
+            once::Key::Jobs | once::Key::Job(_) => {}
+        }
+    }
+}
+
+/// The world plays one callback at a time on each instance.
+const SLOT: u16 = 0;
+
+impl Subject for Once<JobId, ()> {
+    const PLAY: Play = Play::Once;
+    const READS_WALL: bool = false;
+
+    fn request(ask: Ask) -> Option<once::Request<JobId, ()>> {
+        let finish = |outcome| once::Request::Finish { slot: SLOT, outcome };
+        Some(match ask {
+            Ask::Start => once::Request::Start,
+            Ask::Close => once::Request::Stop,
+            Ask::Finish(true) => finish(Outcome::Succeeded),
+            Ask::Finish(false) => finish(Outcome::Failed),
+            Ask::Schedule(key, span) => once::Request::Schedule { key, run_at: RunAt::In(span), props: () },
+            Ask::Reschedule(key, span) => {
+                once::Request::Reschedule { key, run_at: RunAt::In(span), props: None }
+            }
+            Ask::Withdraw(key) => once::Request::Cancel { key },
+            Ask::Lock
+            | Ask::TryLock
+            | Ask::LockFor(_)
+            | Ask::Cancel
+            | Ask::Unlock
+            | Ask::UnlockAgain
+            | Ask::Extend => return None,
+        })
+    }
+
+    fn told(event: &once::Event<JobId, ()>) -> Told {
+        match event {
+            once::Event::Began { slot: _, key, token, task } => Told::Began(Run {
+                job: *key,
+                occurrence: Some(Occurrence::Of(task.generation)),
+                attempt: task.attempt,
+                token: Some(*token),
+            }),
+            once::Event::Interrupted { .. } => Told::Interrupted,
+            once::Event::Ended { .. } => Told::Ended,
+            once::Event::Accepted { key, generation } => Told::Accepted(*key, generation.map(Occurrence::Of)),
+            once::Event::Declined { key, .. } => Told::Declined(*key),
+            once::Event::Stopped => Told::Closed,
+            once::Event::Found { .. } | once::Event::Listed { .. } | once::Event::Rejected { .. } => {
+                Told::Rejected
+            }
+        }
+    }
+
+    fn belief(&self) -> Option<Instant> {
+        self.running().map(|(_, until)| until).next()
+    }
+
+    fn ttl(config: &OnceTerms) -> Span {
+        Mutex::ttl(&config.run().mutex)
+    }
+
+    fn drift(config: &OnceTerms) -> Ppm {
+        Mutex::drift(&config.run().mutex)
+    }
+
+    fn margin(config: &OnceTerms) -> Span {
+        Mutex::margin(&config.run().mutex)
+    }
+
+    fn stable_round_trip(config: &OnceTerms) -> Span {
+        Mutex::stable_round_trip(&config.run().mutex)
+    }
+
+    fn attempts(config: &OnceTerms) -> u32 {
+        match config.config().delivery {
+            Delivery::AtMostOnce => 1,
+            Delivery::AtLeastOnce { attempts, .. } => attempts,
+        }
+    }
+
+    /// A job may first have to be found, and each attempt may die and be waited out.
+    fn lateness(config: &OnceTerms) -> Span {
+        let (longest, attempts) = match config.config().delivery {
+            Delivery::AtMostOnce => (Span::ZERO, 1),
+            Delivery::AtLeastOnce { attempts, backoff } => (backoff.longest.into(), attempts),
+        };
+        let each = Self::ttl(config) * 3 + longest + Span::from_secs(60);
+        Span::from(config.config().refresh_interval) * 2 + each * u64::from(attempts)
+    }
+
+    /// A wait is counted from when an answer was given, and that may be some time ago.
+    fn calendar_horizon(config: &OnceTerms) -> Span {
+        Self::ttl(config)
     }
 }

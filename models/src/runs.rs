@@ -18,6 +18,8 @@ use crate::world::{Stage, State, World};
 struct Open {
     occurrence: Option<Occurrence>,
     due: Time,
+    /// How much earlier it may begin: what no clock could know when it was asked for.
+    early: Span,
 }
 
 /// An occurrence that has begun.
@@ -133,8 +135,14 @@ impl Runs {
         }
     }
 
-    fn ask(&mut self, id: InstanceId, log: usize, ask: Ask, now: Time, is_same: impl Fn(usize) -> bool) {
-        let Some(job) = ask.job() else { return };
+    fn ask(
+        &mut self,
+        id: InstanceId,
+        log: usize,
+        job: JobId,
+        (now, if_accepted): (Time, Option<Open>),
+        is_same: impl Fn(usize) -> bool,
+    ) {
         let mut others = 0;
         for (index, player) in self.players.iter_mut().enumerate().filter(|(index, _)| is_same(*index)) {
             for asked in player.asked.iter_mut().filter(|asked| asked.job == job) {
@@ -143,12 +151,6 @@ impl Runs {
             }
         }
         let before = self.logs[log].open.take();
-        let if_accepted = match ask {
-            Ask::Schedule(_, span) | Ask::Reschedule(_, span) => {
-                Some(Open { occurrence: None, due: now + span })
-            }
-            _ => None,
-        };
         let asked = Asked { job, at: now, if_accepted, if_declined: before, alone: others == 0 };
         self.players[id.index()].asked.push(asked);
     }
@@ -172,6 +174,18 @@ impl Runs {
             Some(occurrence) => asked.if_accepted.map(|open| Open { occurrence, ..open }),
             None => asked.if_declined,
         };
+    }
+
+    /// Nobody has to begin this occurrence any more.
+    fn settle(&mut self, log: usize, run: Run) {
+        let is_other = |open: &Open| open.occurrence != run.occurrence;
+        let log = &mut self.logs[log];
+        log.open = log.open.filter(is_other);
+        for asked in self.players.iter_mut().flat_map(|player| &mut player.asked) {
+            if asked.job == run.job {
+                asked.if_declined = asked.if_declined.filter(is_other);
+            }
+        }
     }
 
     /// Shows every name to `names`.
@@ -291,11 +305,12 @@ impl<M: Subject> World<M> {
                     self.note(id, Fault::CallbackFails);
                 }
             }
-            Ask::Schedule(job, _) | Ask::Reschedule(job, _) | Ask::Withdraw(job) => {
-                let (log, resource) = (self.log_of(id, job), self.instances[id.index()].resource);
-                let instances = &self.instances;
-                self.runs.ask(id, log, ask, now, |other| instances[other].resource == resource);
+            Ask::Schedule(job, span) | Ask::Reschedule(job, span) => {
+                let early =
+                    span.portion(M::drift(&self.config)) + self.bounds.delay * 4 + self.bounds.slack * 2;
+                self.note_ask_about(id, job, Some(Open { occurrence: None, due: now + span, early }));
             }
+            Ask::Withdraw(job) => self.note_ask_about(id, job, None),
             Ask::Start => self.runs.players[id.index()].started = now,
             Ask::Lock
             | Ask::TryLock
@@ -305,6 +320,13 @@ impl<M: Subject> World<M> {
             | Ask::UnlockAgain
             | Ask::Extend => {}
         }
+    }
+
+    fn note_ask_about(&mut self, id: InstanceId, job: JobId, if_accepted: Option<Open>) {
+        let (log, resource) = (self.log_of(id, job), self.instances[id.index()].resource);
+        let (now, instances) = (self.now, &self.instances);
+        let is_same = |other: usize| instances[other].resource == resource;
+        self.runs.ask(id, log, job, (now, if_accepted), is_same);
     }
 
     /// A caller is told something that concerns jobs: may it be?
@@ -344,8 +366,7 @@ impl<M: Subject> World<M> {
         let Some(run) = player.run.take() else { return };
         let log = self.log_of(id, run.job);
         if succeeded {
-            self.runs.logs[log].open =
-                self.runs.logs[log].open.filter(|open| open.occurrence != run.occurrence);
+            self.runs.settle(log, run);
         }
     }
 
@@ -357,8 +378,7 @@ impl<M: Subject> World<M> {
         let is_void = now < self.runs.void_until;
         let log = &mut self.runs.logs[at];
         let open = log.open.filter(|open| open.occurrence == run.occurrence);
-        let is_early = open.is_some_and(|open| now + self.earliness(open.due) < open.due);
-        let log = &mut self.runs.logs[at];
+        let is_early = open.is_some_and(|open| now + open.early < open.due);
         let (last_began, last_by) = (log.last_began, log.last_by);
         if !is_void {
             (log.last_began, log.last_by) = (now, Some(id));
@@ -378,12 +398,6 @@ impl<M: Subject> World<M> {
         if spacing > Span::ZERO && last_began != Time::ZERO && now < last_began + spacing && !is_void {
             self.violated(Property::OncePerOccurrence, id, last_by, Facts::default());
         }
-    }
-
-    /// By how much a run may begin before its time: what its clocks could not know.
-    fn earliness(&self, due: Time) -> Span {
-        let ahead = due.since(self.now);
-        ahead.portion(M::drift(&self.config)) + self.bounds.delay * 4 + self.bounds.slack * 2
     }
 
     /// The run is over: what was accepted and never begun, who was never answered?
@@ -427,7 +441,7 @@ impl<M: Subject> World<M> {
             let (instance, player) = (&self.instances[*index], &self.runs.players[*index]);
             instance.resource as usize == resource
                 && instance.state == State::Up
-                && instance.caller.stage != Stage::Idle
+                && instance.caller.stage == Stage::Waiting
                 && player.closing == Time::ZERO
                 && self.is_long_ago(player.started, Span::ZERO)
         };

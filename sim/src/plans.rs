@@ -6,6 +6,7 @@ use fencepost::calendar::Schedule;
 use fencepost::job::{JobConfig, JobTerms};
 use fencepost::lease::{LeaseConfig, Protection};
 use fencepost::mutex::{Fairness, MutexConfig, MutexTerms};
+use fencepost::once::{Backoff, Delivery, OnceConfig, OnceTerms};
 use fencepost::run::JobProtection;
 use fencepost::time::{Ppm, Span};
 use fencepost_models::upstream::calls_mutex::CallsConfig;
@@ -99,6 +100,49 @@ pub(crate) fn job_cases(
         tick: TICK.into(),
         config: terms,
     }])
+}
+
+/// Jobs that run once, unless something else is asked for: two of them.
+pub(crate) fn once() -> CheckPlan {
+    let budget = Budget::NONE.with(Spend::Schedule, 2).with(Spend::Crash, 1).with(Spend::Unknown, 1);
+    CheckPlan { delay: 0, jobs: 2, budget, ..CheckPlan::default() }
+}
+
+/// Jobs that run once without a protection, unless something else is asked for.
+pub(crate) fn ablated_once(protection: JobProtection) -> CheckPlan {
+    let budget = Budget::NONE.with(Spend::Schedule, 1);
+    let budget = match protection {
+        JobProtection::OccurrenceClaim => budget.with(Spend::Crash, 1),
+        JobProtection::FencedMetadata => budget.with(Spend::Reschedule, 1).with(Spend::Stall, 1),
+        JobProtection::Generation => budget.with(Spend::Reschedule, 1),
+        JobProtection::InterruptOnLoss => budget.with(Spend::Pause, 1),
+        JobProtection::ClaimBeforeRun => budget.with(Spend::Loss, 1),
+    };
+    CheckPlan { jobs: 1, budget, ..once() }
+}
+
+/// Jobs that run once, found every two ticks. Their locks are kept as the mutex's is.
+pub(crate) fn once_cases(
+    ticks: &Ticks,
+    repeats: bool,
+    ablated: Option<JobProtection>,
+) -> Result<Vec<Case<OnceTerms>>, String> {
+    let backoff = Backoff { first: TICK, longest: TICK };
+    let delivery =
+        if repeats { Delivery::AtLeastOnce { attempts: 2, backoff } } else { Delivery::AtMostOnce };
+    let config = OnceConfig {
+        slots: 1,
+        page: 2,
+        refresh_interval: TICK * 2,
+        retention: TICK,
+        mutex: mutex_in_ticks(ticks, Fairness::Unordered, None),
+        ablated,
+        ..OnceConfig::new(delivery)
+    };
+    let terms = config.terms().map_err(|error| format!("with these lengths, {error}"))?;
+    let attempts = if repeats { "2 attempts" } else { "1 attempt" };
+    let name = format!("{attempts}, looked for every 2 s, ttl {:?}", config.mutex.lease.ttl);
+    Ok(vec![Case { name, tick: TICK.into(), config: terms }])
 }
 
 /// The mutex without its queue: nothing has to go wrong for somebody to starve. Who starves must keep its place.

@@ -5,10 +5,12 @@ use std::time::Duration;
 use fencepost::calendar::Schedule;
 use fencepost::job::{Job, JobConfig, JobTerms, Misfire, Overlap};
 use fencepost::mutex::Fairness;
+use fencepost::once::{Backoff, Delivery, Once, OnceConfig, OnceTerms};
 use fencepost::run::JobProtection;
 use fencepost::time::Span;
 use fencepost_models::fault::{Fault, FaultSet};
 use fencepost_models::property::Property;
+use fencepost_models::subject::JobId;
 
 use super::mutex_config;
 use crate::algorithm::{Algorithm, Defect, Dice, Registration};
@@ -37,6 +39,9 @@ const PROMISES: [Property; 14] = [
 pub(super) fn all() -> Vec<Box<dyn Algorithm>> {
     let mut all: Vec<Box<dyn Algorithm>> = vec![Box::new(job())];
     all.extend(JOB_ABLATIONS.iter().map(|one| Box::new(ablated_job(one)) as Box<dyn Algorithm>));
+    all.push(Box::new(once("once-at-most", "jobs that run once, or never", false)));
+    all.push(Box::new(once("once-at-least", "jobs that run until they have succeeded once", true)));
+    all.extend(ONCE_ABLATIONS.iter().map(|one| Box::new(ablated_once(one)) as Box<dyn Algorithm>));
     all
 }
 
@@ -132,6 +137,113 @@ fn ablated_job(ablation: &JobAblation) -> Registration<Job> {
     Registration::new(ablation.name, ablation.about, move |dice| job_terms(dice, Some(protection)))
         .promises(&PROMISES)
         .exhaustive(plans::ablated_job(protection), move |ticks| plans::job_cases(ticks, Some(protection)))
+        .suffers(FaultSet::of(&[Fault::CallbackFails, Fault::Delay]))
+        .known_defects(&[ablation.defect])
+}
+
+/// What a scheduler of jobs that run once promises.
+const ONCE_PROMISES: [Property; 9] = [
+    Property::BelievedExclusion,
+    Property::FencedExclusion,
+    Property::Stability,
+    Property::Progress,
+    Property::NoPanic,
+    Property::Determinism,
+    Property::OncePerOccurrence,
+    Property::NoJobLost,
+    Property::NotEarly,
+];
+
+fn once(name: &str, about: &str, repeats: bool) -> Registration<Once<JobId, ()>> {
+    Registration::new(name, about, move |dice| once_terms(dice, repeats, None))
+        .promises(&ONCE_PROMISES)
+        .exhaustive(plans::once(), move |ticks| plans::once_cases(ticks, repeats, None))
+        .suffers(FaultSet::of(&[Fault::CallbackFails]))
+}
+
+fn once_terms(dice: &mut Dice, repeats: bool, ablated: Option<JobProtection>) -> OnceTerms {
+    let backoff = Backoff { first: Duration::from_secs(1), longest: Duration::from_secs(10) };
+    let attempts = pick(dice, &[2, 5]);
+    let delivery = if repeats { Delivery::AtLeastOnce { attempts, backoff } } else { Delivery::AtMostOnce };
+    let config = OnceConfig {
+        slots: 1,
+        page: pick(dice, &[1, 2, 100]),
+        refresh_interval: Duration::from_secs(pick(dice, &[5, 30])),
+        retention: Duration::from_secs(3_600),
+        mutex: mutex_config(dice, Fairness::Unordered),
+        ablated,
+        ..OnceConfig::new(delivery)
+    };
+    config.terms().expect("every combination of these leaves room for a failed renewal")
+}
+
+/// A protection of a scheduler, and what breaks without it.
+struct OnceAblation {
+    protection: JobProtection,
+    repeats: bool,
+    name: &'static str,
+    about: &'static str,
+    defect: Defect,
+}
+
+const ONCE_ABLATIONS: [OnceAblation; 4] = [
+    OnceAblation {
+        protection: JobProtection::OccurrenceClaim,
+        repeats: false,
+        name: "ablation/once-claim",
+        about: "jobs that run at most once, whose claims do not count",
+        defect: Defect {
+            label: "unclaimed",
+            sentence: "a job whose run died, or lost its lock, is run again",
+            breaks: &[Property::OncePerOccurrence],
+            recognise: |_| true,
+        },
+    },
+    OnceAblation {
+        protection: JobProtection::FencedMetadata,
+        repeats: true,
+        name: "ablation/once-fenced-metadata",
+        about: "jobs whose outcome is written over whatever is there",
+        defect: Defect {
+            label: "unfenced",
+            sentence: "the outcome of an old run overwrites what was scheduled meanwhile, and that is lost",
+            breaks: &[Property::NoJobLost, Property::OncePerOccurrence],
+            recognise: |_| true,
+        },
+    },
+    OnceAblation {
+        protection: JobProtection::Generation,
+        repeats: false,
+        name: "ablation/once-generation",
+        about: "jobs that run when a timer says so, whatever their record says",
+        defect: Defect {
+            label: "stale-timer",
+            sentence: "the timer of an old schedule runs the new one before its time",
+            breaks: &[Property::NotEarly],
+            recognise: |_| true,
+        },
+    },
+    OnceAblation {
+        protection: JobProtection::ClaimBeforeRun,
+        repeats: false,
+        name: "ablation/once-claim-first",
+        about: "jobs whose callback does not wait for its claim",
+        defect: Defect {
+            label: "too-soon",
+            sentence: "a callback begins whose claim never arrives, and the job is run again",
+            breaks: &[Property::OncePerOccurrence],
+            recognise: |_| true,
+        },
+    },
+];
+
+fn ablated_once(ablation: &OnceAblation) -> Registration<Once<JobId, ()>> {
+    let (protection, repeats) = (ablation.protection, ablation.repeats);
+    Registration::new(ablation.name, ablation.about, move |dice| once_terms(dice, repeats, Some(protection)))
+        .promises(&ONCE_PROMISES)
+        .exhaustive(plans::ablated_once(protection), move |ticks| {
+            plans::once_cases(ticks, repeats, Some(protection))
+        })
         .suffers(FaultSet::of(&[Fault::CallbackFails, Fault::Delay]))
         .known_defects(&[ablation.defect])
 }
