@@ -533,7 +533,9 @@ impl<K: Name, P: Props> Once<K, P> {
 
     /// L1, L2: what a listing says of a job.
     fn remember(&mut self, now: Now, key: K, task: &Task<P>) {
-        if self.place_of(&key).is_some() || self.agenda.is_watched(&key) {
+        // What is tried or run here is looked at when it ends.
+        let is_at_hand = self.slots.iter().flatten().any(|slot| slot.key == key && !slot.turn.is_over());
+        if is_at_hand || self.agenda.is_watched(&key) {
             return;
         }
         match task.state {

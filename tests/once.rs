@@ -277,6 +277,15 @@ fn l1_l2_l4_a_listing_goes_page_by_page() {
 }
 
 #[test]
+fn l2_what_was_tried_before_a_stop_is_noted_after_a_start() {
+    // The lock still follows up its request, and needs the only slot for that.
+    let again = trying(TWICE).at(105, STOP, "Stopped").at(106, START, "list 2");
+    let noted = again.at(110, listed(Call::Refresh, &[('k', scheduled(100))]), "");
+    assert_eq!(noted.machine.pending(), 1);
+    noted.at(120, reply(TAKE, Answer::Refused(Some(entry(Record::Lock(STRANGER), 4)))), "lock");
+}
+
+#[test]
 fn l3_a_page_is_asked_for_again() {
     listing(TWICE).at(10, unknown(Call::Refresh), "").at(2_000, WAKE, "list 2").wakes(4_000);
 }

@@ -64,7 +64,9 @@ impl<K: Clone + Ord + Hash> Agenda<K> {
 
     /// A job was added that is due after so long, as somebody says.
     pub(super) fn expect(&mut self, now: Instant, wait: Span) {
-        self.next = self.next.min(now + wait);
+        if !self.due.is_empty() {
+            self.next = self.next.min(now + wait);
+        }
     }
 
     /// No answer came that would have said what time it is: the first job is looked at to learn it.
