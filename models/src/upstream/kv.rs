@@ -10,10 +10,13 @@
 //! | [`KvOp::Update`] | writes value and expiry, if the row is live and has the old value | whether it wrote |
 //! | [`KvOp::Delete`] | deletes the row, whoever wrote it | true |
 //! | [`KvOp::Get`] | none | the value of a live row |
+//! | [`KvOp::Set`] | writes, whatever is there | true |
 //!
 //! A row is *live* if it never expires or expires after the caller's now, *purgeable* if it expires before it; in
 //! the very millisecond in which it expires it is neither. The original deletes and inserts in two statements.
 //! One does here: whatever comes between them makes the insert fail, as if it had come before both.
+//!
+//! A lock needs one row, which is what is here; jobs need several: [`super::table`].
 //!
 //! The [`Mark`] of a row follows the true store's clock instead: what the row's owner was promised.
 
@@ -61,6 +64,34 @@ pub enum KvOp<V> {
         /// The caller's clock.
         wall: Timestamp,
     },
+    /// Writes, whatever is there. Answered by [`KvAnswer::Done`].
+    Set {
+        /// What to write.
+        value: V,
+        /// How long it lives; for ever, if zero.
+        expire_in_secs: u64,
+        /// The caller's clock.
+        wall: Timestamp,
+    },
+}
+
+impl<V> KvOp<V> {
+    /// The same with other values.
+    pub(super) fn map<W>(self, value_of: impl Fn(V) -> W) -> KvOp<W> {
+        match self {
+            KvOp::Insert { value, expire_in_secs, wall } => {
+                KvOp::Insert { value: value_of(value), expire_in_secs, wall }
+            }
+            KvOp::Update { old, new, expire_in_secs, wall } => {
+                KvOp::Update { old: value_of(old), new: value_of(new), expire_in_secs, wall }
+            }
+            KvOp::Delete => KvOp::Delete,
+            KvOp::Get { wall } => KvOp::Get { wall },
+            KvOp::Set { value, expire_in_secs, wall } => {
+                KvOp::Set { value: value_of(value), expire_in_secs, wall }
+            }
+        }
+    }
 }
 
 /// What the store says.
@@ -86,14 +117,14 @@ impl<V: Clone + Eq + Hash + Debug + Send + Sync + 'static> Protocol for Kv<V> {
 /// A row of the table.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Row<V> {
-    value: V,
+    pub(super) value: V,
     /// In milliseconds since the Unix epoch, on the clock of whoever wrote it; never, if zero.
     expire_at_millis: u64,
-    mark: Mark,
+    pub(super) mark: Mark,
 }
 
 impl<V> Row<V> {
-    fn is_live(&self, wall: Timestamp) -> bool {
+    pub(super) fn is_live(&self, wall: Timestamp) -> bool {
         self.expire_at_millis == 0 || self.expire_at_millis > millis(wall)
     }
 
@@ -103,6 +134,16 @@ impl<V> Row<V> {
 
     fn is_truly_live(&self, now: StoreTime) -> bool {
         self.mark.expires > now
+    }
+
+    /// Shows its names to `names`, but for those in its value.
+    pub(super) fn relocate(&mut self, names: &mut Names) {
+        self.mark.relocate(names);
+        if self.expire_at_millis != 0 {
+            let mut at = Timestamp::from_nanos(self.expire_at_millis.saturating_mul(1_000_000));
+            names.timestamp(&mut at);
+            self.expire_at_millis = millis(at);
+        }
     }
 }
 
@@ -165,13 +206,21 @@ impl<V: Clone + Eq + Hash + Debug + Send + Sync + 'static> Simulated for Kv<V> {
                 let live = shelf.as_ref().filter(|row| row.is_live(*wall));
                 KvAnswer::Found(live.map(|row| row.value.clone()))
             }
+            KvOp::Set { value, expire_in_secs, wall } => {
+                let expire_at_millis = expire_at_millis(*wall, *expire_in_secs);
+                let mark = mark(serving, *expire_in_secs);
+                let over = shelf.replace(Row { value: value.clone(), expire_at_millis, mark });
+                let over = over.filter(|row| row.is_truly_live(serving.now));
+                serving.touch = Touch::Wrote(over.map(|row| row.mark));
+                KvAnswer::Done(true)
+            }
         }
     }
 
     fn is_read(op: &KvOp<V>) -> bool {
         match op {
             KvOp::Get { .. } => true,
-            KvOp::Insert { .. } | KvOp::Update { .. } | KvOp::Delete => false,
+            KvOp::Insert { .. } | KvOp::Update { .. } | KvOp::Delete | KvOp::Set { .. } => false,
         }
     }
 
@@ -188,7 +237,9 @@ impl<V: Clone + Eq + Hash + Debug + Send + Sync + 'static> Simulated for Kv<V> {
 
     fn relocate_op(op: &mut KvOp<V>, names: &mut Names) {
         match op {
-            KvOp::Insert { wall, expire_in_secs, .. } | KvOp::Update { wall, expire_in_secs, .. } => {
+            KvOp::Insert { wall, expire_in_secs, .. }
+            | KvOp::Update { wall, expire_in_secs, .. }
+            | KvOp::Set { wall, expire_in_secs, .. } => {
                 names.reading(wall, Span::from_secs(*expire_in_secs));
             }
             KvOp::Get { wall } => names.timestamp(wall),
@@ -199,13 +250,7 @@ impl<V: Clone + Eq + Hash + Debug + Send + Sync + 'static> Simulated for Kv<V> {
     fn relocate_answer(_: &mut KvAnswer<V>, _: &mut Names) {}
 
     fn relocate_shelf(shelf: &mut Option<Row<V>>, names: &mut Names) {
-        let Some(row) = shelf else { return };
-        row.mark.relocate(names);
-        if row.expire_at_millis != 0 {
-            let mut at = Timestamp::from_nanos(row.expire_at_millis.saturating_mul(1_000_000));
-            names.timestamp(&mut at);
-            row.expire_at_millis = millis(at);
-        }
+        shelf.iter_mut().for_each(|row| row.relocate(names));
     }
 }
 
@@ -278,6 +323,17 @@ mod tests {
         );
         assert_eq!(serve(&KvOp::Delete, &mut table, 15_000, B), (KvAnswer::Done(true), Touch::None));
         assert_eq!(serve(&KvOp::Delete, &mut table, 15_000, B), (KvAnswer::Done(true), Touch::None));
+    }
+
+    #[test]
+    fn a_set_asks_for_nothing_and_its_row_is_the_setters() {
+        let mut table = None;
+        serve(&insert('a', 0, 0), &mut table, 0, A);
+        let before = table.as_ref().unwrap().mark;
+        let set = KvOp::Set { value: 'b', expire_in_secs: 0, wall: wall(0) };
+        assert_eq!(serve(&set, &mut table, 1, B), (KvAnswer::Done(true), Touch::Wrote(Some(before))));
+        let row = table.as_ref().unwrap();
+        assert_eq!((row.value, row.mark.by.instance), ('b', B));
     }
 
     #[test]

@@ -16,6 +16,7 @@ use fencepost::machine::Relocate;
 use fencepost::time::{Instant, Now, Span, Timestamp};
 
 use super::kv::{KvAnswer, KvOp};
+use crate::store::Named;
 use crate::subject::{Ask, Told};
 
 /// What every owner writes.
@@ -56,6 +57,24 @@ pub enum Call {
     Refresh,
     /// Give it back.
     Delete,
+}
+
+/// What the rows of a job hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Value {
+    /// The mutex: what every owner writes.
+    Lock(u8),
+    /// The job: when it finished last, or when it is to run.
+    Time(Timestamp),
+}
+
+impl Named for Value {
+    fn relocate(&mut self, map: &mut impl Relocate) {
+        match self {
+            Value::Lock(_) => {}
+            Value::Time(time) => map.timestamp(time),
+        }
+    }
 }
 
 /// There is no `TryLock`, and nobody can renew on request.
@@ -108,6 +127,23 @@ impl Attempt {
             KvAnswer::Done(false) => Attempt::Contended,
             KvAnswer::Found(_) | KvAnswer::Error => Attempt::Failed,
         }
+    }
+}
+
+/// What a mutex hears, of an answer about a row of a job. It never reads.
+pub(super) fn heard(answer: KvAnswer<Value>) -> KvAnswer<u8> {
+    match answer {
+        KvAnswer::Done(done) => KvAnswer::Done(done),
+        KvAnswer::Found(_) | KvAnswer::Error => KvAnswer::Error,
+    }
+}
+
+/// What is in the row of a job; an error, if nobody can say, or if it makes no sense.
+pub(super) fn time_in(answer: &KvAnswer<Value>) -> Result<Option<Timestamp>, ()> {
+    match answer {
+        KvAnswer::Found(None) => Ok(None),
+        KvAnswer::Found(Some(Value::Time(time))) => Ok(Some(*time)),
+        KvAnswer::Found(Some(Value::Lock(_))) | KvAnswer::Done(_) | KvAnswer::Error => Err(()),
     }
 }
 

@@ -35,12 +35,12 @@
 
 use std::convert::Infallible;
 
-use fencepost::machine::{Effects, Identity, Input, Machine, Relocate};
+use fencepost::machine::{Effect, Effects, Identity, Input, Machine, Relocate};
 use fencepost::time::{Instant, Now, Span};
 use serde::{Deserialize, Serialize};
 
 use super::kv::{Kv, KvAnswer, KvOp};
-use super::mattermost::{self, Attempt, Call, Event, Ready, Refresher, Request};
+use super::mattermost::{self, Attempt, Call, Event, Ready, Refresher, Request, Value};
 use crate::subject::{Ask, Subject, Told};
 
 /// The constants of the original, which no caller can change.
@@ -75,7 +75,7 @@ impl Default for PluginApiConfig {
 }
 
 impl PluginApiConfig {
-    fn wait_after_error(&self, last: Span, now: Now) -> Span {
+    pub(super) fn wait_after_error(&self, last: Span, now: Now) -> Span {
         let base = if last == Span::ZERO { self.retry_min } else { last };
         self.jittered((base * 2).min(self.retry_max), now)
     }
@@ -152,6 +152,28 @@ impl Machine for PluginApiMutex {
 }
 
 impl PluginApiMutex {
+    /// Lets it take one input as a part of a larger machine, whose table has more rows than its own. Its requests go
+    /// out by `send`. Gives what its caller is told: one thing at most.
+    pub(super) fn drive(
+        &mut self,
+        config: &PluginApiConfig,
+        now: Now,
+        input: Input<PluginApiMutex>,
+        mut send: impl FnMut(Call, KvOp<Value>),
+    ) -> Option<Event> {
+        let (mut effects, mut told) = (Effects::new(), None);
+        self.step(config, now, input, &mut effects);
+        for effect in effects.drain() {
+            match effect {
+                Effect::Store { call, op, .. } => send(call, op.map(Value::Lock)),
+                Effect::Event(event) => told = Some(event),
+                // It does neither.
+                Effect::Forget(_) | Effect::Publish(_) => {}
+            }
+        }
+        told
+    }
+
     fn request(&mut self, config: &PluginApiConfig, now: Now, request: Request, out: Out<'_>) {
         match (&mut self.0, request) {
             // A1
