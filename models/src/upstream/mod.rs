@@ -11,6 +11,7 @@
 //! | [`plugin_api_mutex`] | the mutex of the plugin API |
 //! | [`calls_mutex`] | the mutex of Calls |
 //! | [`plugin_api_job`] | the recurring job of the plugin API |
+//! | [`plugin_api_once`] | its jobs that are to run once |
 
 #[cfg(test)]
 mod bench;
@@ -19,4 +20,5 @@ pub mod kv;
 pub mod mattermost;
 pub mod plugin_api_job;
 pub mod plugin_api_mutex;
+pub mod plugin_api_once;
 pub mod table;
