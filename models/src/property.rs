@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Time;
 use crate::fault::FaultSet;
 use crate::store::{Mark, Simulated, Tag, Touch};
-use crate::subject::{InstanceId, Play, Subject, Told};
+use crate::subject::{InstanceId, Knot, Play, Subject, Told};
 use crate::world::{Bounds, FlightId, Instance, Stage, State, World};
 
 /// A promise that an algorithm can make.
@@ -212,6 +212,16 @@ pub struct Facts {
     pub cut_short: bool,
     /// The entry never expires.
     pub immortal: bool,
+    /// The callback of the other one was still running.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub beside: bool,
+    /// What somebody waits for in vain, so that others do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub knot: Option<Knot>,
+}
+
+fn is_false(is: &bool) -> bool {
+    !is
 }
 
 /// A promise that was broken.
@@ -268,6 +278,11 @@ fn is_owner(by: Tag, mark: Mark) -> bool {
     by.instance == mark.by.instance && by.acquisition >= mark.by.acquisition
 }
 
+/// Whether what breaks the property is that something does not come.
+fn is_waiting(property: Property) -> bool {
+    matches!(property, Property::Progress | Property::NoJobLost)
+}
+
 /// The last holder that wrote to the guarded resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub(crate) struct Fence {
@@ -316,9 +331,17 @@ impl<M: Subject> World<M> {
         let facts = Facts {
             culprit: facts.culprit.or(hits(culprit)),
             other: facts.other.or(other.map_or(FaultSet::NONE, hits)),
+            knot: if is_waiting(property) { self.knot_around(culprit) } else { None },
             ..facts
         };
         self.verdict.violations.push(Violation { property, at, action, culprit, other, facts });
+    }
+
+    /// What anybody waits for in vain that works on the same as `id`.
+    fn knot_around(&self, id: InstanceId) -> Option<Knot> {
+        let resource = self.instances.get(id.index())?.resource;
+        let peers = self.instances.iter().filter(|one| one.resource == resource && one.state != State::Down);
+        peers.filter_map(|one| one.machine.knot()).next()
     }
 
     /// Whether believed exclusion can be asked for: not while clocks stand still or writes were lost.

@@ -387,17 +387,26 @@ impl<M: Subject> World<M> {
         if open.is_some() && run.attempt >= most {
             log.open = None;
         }
+        let beside = last_by.is_some_and(|last| self.is_beside(id, run.job, last));
+        let log = &mut self.runs.logs[at];
         let repeats = run.occurrence.filter(|_| !is_void).and_then(|one| log.begin(one, id, most));
         if is_early {
             self.violated(Property::NotEarly, id, None, Facts::default());
         }
+        let facts = Facts { beside, ..Facts::default() };
         if let Some(other) = repeats {
-            self.violated(Property::OncePerOccurrence, id, Some(other), Facts::default());
+            self.violated(Property::OncePerOccurrence, id, Some(other), facts);
         }
         let spacing = M::spacing(&self.config);
         if spacing > Span::ZERO && last_began != Time::ZERO && now < last_began + spacing && !is_void {
-            self.violated(Property::OncePerOccurrence, id, last_by, Facts::default());
+            self.violated(Property::OncePerOccurrence, id, last_by, facts);
         }
+    }
+
+    /// Whether a callback for that job still runs on another instance.
+    fn is_beside(&self, id: InstanceId, job: JobId, other: InstanceId) -> bool {
+        let runs = self.runs.run(other).is_some_and(|run| run.job == job);
+        other != id && runs && self.instances[other.index()].caller.stage == Stage::Holding
     }
 
     /// The run is over: what was accepted and never begun, who was never answered?

@@ -84,6 +84,20 @@ pub struct Run {
     pub token: Option<FencingToken>,
 }
 
+/// What an instance waits for that nothing outside can bring about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Knot {
+    /// The end of what never began.
+    Nothing,
+    /// The end of what waits for a lock that is held meanwhile.
+    Holder,
+    /// The end of a callback, which waits for it.
+    Callback,
+    /// A table that is held until another instance lets go of something.
+    Table,
+}
+
 /// What the world's callers do with an algorithm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Play {
@@ -245,6 +259,11 @@ pub trait Subject: Machine<Config: Serialize + for<'de> Deserialize<'de>, Store:
     /// The longest length that is added to a remembered store time, or wall time, before it is compared with another.
     fn calendar_horizon(_: &Self::Config) -> Span {
         Span::ZERO
+    }
+
+    /// What it waits for that nothing outside can bring about.
+    fn knot(&self) -> Option<Knot> {
+        None
     }
 
     /// Whether its machine reads the wall clock. A checker forgets the errors of wall clocks that nobody reads.

@@ -8,7 +8,7 @@ use super::kv::{Kv, KvAnswer, KvOp, Row};
 use super::mattermost;
 use crate::clock::Time;
 use crate::store::{Grain, Serving, Simulated, Tag, Touch};
-use crate::subject::{InstanceId, Subject};
+use crate::subject::{InstanceId, Knot, Subject};
 
 pub(super) const A: InstanceId = InstanceId(0);
 pub(super) const B: InstanceId = InstanceId(1);
@@ -183,6 +183,10 @@ impl<M: Subject> Bench<M> {
 
     pub(super) fn believes(&self, who: InstanceId) -> bool {
         self.callers[who.index()].machine.belief().is_some()
+    }
+
+    pub(super) fn knot(&self, who: InstanceId) -> Option<Knot> {
+        self.callers[who.index()].machine.knot()
     }
 
     /// In how many milliseconds `who` wants to be woken.

@@ -46,7 +46,7 @@ use super::mattermost::{self, Ready, Value};
 use super::plugin_api_mutex::{PluginApiConfig, PluginApiMutex};
 use super::table::{Table, TableOp};
 use crate::store::LockKey;
-use crate::subject::{Ask, JobId, Play, Run, Subject, Told};
+use crate::subject::{Ask, JobId, Knot, Play, Run, Subject, Told};
 
 /// How the job is scheduled, and how it is closed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -417,6 +417,19 @@ impl Subject for PluginApiJob {
 
     const PLAY: Play = Play::Job;
 
+    fn knot(&self) -> Option<Knot> {
+        match self.phase {
+            Phase::Running { stuck: true } => Some(Knot::Callback),
+            Phase::Running { stuck: false }
+            | Phase::AtRest
+            | Phase::Waiting { .. }
+            | Phase::Locking { .. }
+            | Phase::Reading { .. }
+            | Phase::Saving { .. }
+            | Phase::Unlocking { .. } => None,
+        }
+    }
+
     /// A rounded interval promises nothing: a run that ends just before a multiple is followed by the next one.
     fn spacing(config: &PluginApiJobConfig) -> Span {
         match config.strategy {
@@ -653,6 +666,7 @@ mod tests {
             bench.ask(A, Request::Finish);
             assert_eq!(bench.settle(A).told(A), told);
             bench.at(7_500).wake(A);
+            assert_eq!(bench.knot(A), closes_inside.then_some(Knot::Callback));
             assert_eq!(bench.settle(A).table.contains_key(&Key::Mutex), closes_inside);
         }
     }

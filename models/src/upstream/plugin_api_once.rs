@@ -92,7 +92,7 @@ use super::mattermost::{self, Value};
 use super::plugin_api_mutex::{PluginApiConfig, PluginApiMutex};
 use super::table::{Table, TableAnswer};
 use crate::store::LockKey;
-use crate::subject::{Ask, JobId, Occurrence, Play, Run, Subject, Told};
+use crate::subject::{Ask, JobId, Knot, Occurrence, Play, Run, Subject, Told};
 
 mod goroutine;
 mod lister;
@@ -411,6 +411,10 @@ impl Subject for PluginApiOnce {
     }
 
     const PLAY: Play = Play::Once;
+
+    fn knot(&self) -> Option<Knot> {
+        (0..self.goroutines.len() as u32).find_map(|at| self.knot_at(at))
+    }
 
     /// Whoever has not heard of a job hears of it when it lists the records next.
     fn lateness(config: &PluginApiOnceConfig) -> Span {

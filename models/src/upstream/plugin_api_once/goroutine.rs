@@ -8,7 +8,7 @@ use super::super::mattermost::{self, Value};
 use super::super::plugin_api_mutex::{PluginApiConfig, PluginApiMutex};
 use super::super::table::TableOp;
 use super::{Call, Event, Key, PluginApiOnce, Stage, Turn};
-use crate::subject::JobId;
+use crate::subject::{JobId, Knot};
 
 /// What works on one job, with a mutex of its own.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -164,6 +164,37 @@ impl Goroutine {
             Work::Job(job) => Some(&job.phase),
             Work::Ask(_) => None,
         }
+    }
+}
+
+/// What will never come.
+impl PluginApiOnce {
+    pub(super) fn knot_at(&self, at: u32) -> Option<Knot> {
+        match &self.goroutine(at)?.work {
+            Work::Job(Job { phase: JobPhase::Running { returns: true }, .. }) => Some(Knot::Callback),
+            Work::Job(_) => None,
+            Work::Ask(asked) => match asked.phase {
+                AskPhase::Cancel { object, at: Cancelling::Joining } => self.knot_of_join(object),
+                AskPhase::CancelKey(_) => self.knot_of_map(at),
+                AskPhase::Begun | AskPhase::Schedule { .. } | AskPhase::Cancel { .. } => None,
+            },
+        }
+    }
+
+    /// A goroutine that is not asleep when it is signalled wants the mutex.
+    fn knot_of_join(&self, object: Object) -> Option<Knot> {
+        match object {
+            Object::Unstarted => Some(Knot::Nothing),
+            Object::At(_) => Some(Knot::Holder),
+            Object::Gone => None,
+        }
+    }
+
+    fn knot_of_map(&self, at: u32) -> Option<Knot> {
+        let is_held = self.goroutine(at).is_some_and(Goroutine::holds_map);
+        let is_wanted =
+            self.lister.changes_map() || self.goroutines.iter().flatten().any(Goroutine::changes_map);
+        (is_held && is_wanted).then_some(Knot::Table)
     }
 }
 

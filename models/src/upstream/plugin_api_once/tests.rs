@@ -226,6 +226,7 @@ fn o4_to_cancel_it_is_to_wait_for_ever_for_a_goroutine_that_never_was() {
     bench.ask(A, Request::Cancel(K));
     assert_eq!(pass_both(&mut bench, 0, 10 * MINUTE), [vec![], vec![]]);
     assert!(is_locked(&bench, K), "and the mutex is kept alive meanwhile");
+    assert_eq!((bench.knot(A), bench.knot(B)), (Some(Knot::Nothing), None));
 }
 
 #[test]
@@ -256,6 +257,7 @@ fn o6_who_cancels_a_job_that_waits_for_its_mutex_waits_for_ever() {
     assert_eq!(pass(&mut bench, A, 12_000), [], "the canceller is first, and waits for the goroutine");
     assert_eq!(pass_both(&mut bench, 13_000, 10 * MINUTE), [vec![], vec![]]);
     assert!(is_locked(&bench, K));
+    assert_eq!(bench.knot(A), Some(Knot::Holder));
 }
 
 #[test]
@@ -277,6 +279,7 @@ fn o7_a_callback_that_asks_about_its_own_job_stops_every_callback_of_its_process
         assert_eq!(told[0].contains(&Event::Began(JobId(2), at(11_000))), !is_its_own);
         assert_eq!(told == [vec![], vec![]], is_its_own);
         assert_eq!(is_locked(&bench, K), is_its_own);
+        assert_eq!(bench.knot(A), is_its_own.then_some(Knot::Callback));
     }
 }
 
@@ -300,6 +303,7 @@ fn o8_two_who_cancel_what_runs_elsewhere_wait_for_each_other() {
         assert_eq!(told[0].contains(&Event::Accepted(L, None)), only_one);
         assert_eq!(told[1], []);
         assert_eq!(is_locked(&bench, K) && is_locked(&bench, L), !only_one);
+        assert_eq!([A, B].map(|who| bench.knot(who)), [(!only_one).then_some(Knot::Table); 2]);
     }
 }
 
