@@ -2,6 +2,7 @@
 //! the originals.
 
 mod jobs;
+mod upstream_jobs;
 
 use std::time::Duration;
 
@@ -36,6 +37,7 @@ pub fn algorithms() -> Vec<Box<dyn Algorithm>> {
         Box::new(calls_mutex()),
     ]);
     all.extend(jobs::all());
+    all.extend(upstream_jobs::all());
     all
 }
 
