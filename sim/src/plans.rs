@@ -121,28 +121,32 @@ pub(crate) fn ablated_once(protection: JobProtection) -> CheckPlan {
     CheckPlan { jobs: 1, budget, ..once() }
 }
 
-/// Jobs that run once, found every two ticks. Their locks are kept as the mutex's is.
+/// Jobs that run once, found every two ticks, with either delivery or both. Their locks are kept as the mutex's is.
 pub(crate) fn once_cases(
     ticks: &Ticks,
-    repeats: bool,
+    repeats: &[bool],
     ablated: Option<JobProtection>,
 ) -> Result<Vec<Case<OnceTerms>>, String> {
-    let backoff = Backoff { first: TICK, longest: TICK };
-    let delivery =
-        if repeats { Delivery::AtLeastOnce { attempts: 2, backoff } } else { Delivery::AtMostOnce };
-    let config = OnceConfig {
-        slots: 1,
-        page: 2,
-        refresh_interval: TICK * 2,
-        retention: TICK,
-        mutex: mutex_in_ticks(ticks, Fairness::Unordered, None),
-        ablated,
-        ..OnceConfig::new(delivery)
+    let case = |&repeats: &bool| {
+        let backoff = Backoff { first: TICK, longest: TICK };
+        let (delivery, name) = if repeats {
+            (Delivery::AtLeastOnce { attempts: 2, backoff }, "at least once, 2 attempts")
+        } else {
+            (Delivery::AtMostOnce, "at most once")
+        };
+        let config = OnceConfig {
+            slots: 1,
+            page: 2,
+            refresh_interval: TICK * 2,
+            retention: TICK,
+            mutex: mutex_in_ticks(ticks, Fairness::Unordered, None),
+            ablated,
+            ..OnceConfig::new(delivery)
+        };
+        let terms = config.terms().map_err(|error| format!("with these lengths, {error}"))?;
+        Ok(Case { name: name.to_owned(), tick: TICK.into(), config: terms })
     };
-    let terms = config.terms().map_err(|error| format!("with these lengths, {error}"))?;
-    let attempts = if repeats { "2 attempts" } else { "1 attempt" };
-    let name = format!("{attempts}, looked for every 2 s, ttl {:?}", config.mutex.lease.ttl);
-    Ok(vec![Case { name, tick: TICK.into(), config: terms }])
+    repeats.iter().map(case).collect()
 }
 
 /// The mutex without its queue: nothing has to go wrong for somebody to starve. Who starves must keep its place.

@@ -39,8 +39,7 @@ const PROMISES: [Property; 14] = [
 pub(super) fn all() -> Vec<Box<dyn Algorithm>> {
     let mut all: Vec<Box<dyn Algorithm>> = vec![Box::new(job())];
     all.extend(JOB_ABLATIONS.iter().map(|one| Box::new(ablated_job(one)) as Box<dyn Algorithm>));
-    all.push(Box::new(once("once-at-most", "jobs that run once, or never", false)));
-    all.push(Box::new(once("once-at-least", "jobs that run until they have succeeded once", true)));
+    all.push(Box::new(once()));
     all.extend(ONCE_ABLATIONS.iter().map(|one| Box::new(ablated_once(one)) as Box<dyn Algorithm>));
     all
 }
@@ -154,11 +153,15 @@ const ONCE_PROMISES: [Property; 9] = [
     Property::NotEarly,
 ];
 
-fn once(name: &str, about: &str, repeats: bool) -> Registration<Once<JobId, ()>> {
-    Registration::new(name, about, move |dice| once_terms(dice, repeats, None))
-        .promises(&ONCE_PROMISES)
-        .exhaustive(plans::once(), move |ticks| plans::once_cases(ticks, repeats, None))
-        .suffers(FaultSet::of(&[Fault::CallbackFails]))
+/// Of both deliveries: half of the seeds draw the one, and a check has a case for each.
+fn once() -> Registration<Once<JobId, ()>> {
+    Registration::new("once", "jobs that run once: at most, or at least", |dice| {
+        let repeats = pick(dice, &[false, true]);
+        once_terms(dice, repeats, None)
+    })
+    .promises(&ONCE_PROMISES)
+    .exhaustive(plans::once(), |ticks| plans::once_cases(ticks, &[false, true], None))
+    .suffers(FaultSet::of(&[Fault::CallbackFails]))
 }
 
 fn once_terms(dice: &mut Dice, repeats: bool, ablated: Option<JobProtection>) -> OnceTerms {
@@ -242,7 +245,7 @@ fn ablated_once(ablation: &OnceAblation) -> Registration<Once<JobId, ()>> {
     Registration::new(ablation.name, ablation.about, move |dice| once_terms(dice, repeats, Some(protection)))
         .promises(&ONCE_PROMISES)
         .exhaustive(plans::ablated_once(protection), move |ticks| {
-            plans::once_cases(ticks, repeats, Some(protection))
+            plans::once_cases(ticks, &[repeats], Some(protection))
         })
         .suffers(FaultSet::of(&[Fault::CallbackFails, Fault::Delay]))
         .known_defects(&[ablation.defect])
