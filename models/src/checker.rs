@@ -10,6 +10,7 @@
 //!
 //! [`Model`] is a [`stateright::Model`] too: its explorer and its checkers can be let loose on the same graph.
 
+mod explorer;
 mod frozen;
 
 use std::fmt;
@@ -26,9 +27,10 @@ use crate::property::{Property, PropertySet};
 use crate::store::Grain;
 use crate::subject::{Ask, InstanceId, JobId, Play, Subject};
 use crate::trace::{Step, describe};
-use crate::world::{Action, FlightId, Leg, Service, Setup, Stage, State, World, parts};
+use crate::world::{Action, Flight, FlightId, Leg, Service, Setup, Stage, State, World, parts};
 
-pub use frozen::{Frozen, Parts, rows};
+pub use explorer::{ANSWERS, Arrival, Explorer};
+pub use frozen::{Bridge, Parts};
 
 /// What may go wrong, each so often as the [`Budget`] allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -329,8 +331,13 @@ impl<M: Subject> Model<M> {
         budget: &Budget,
         normaliser: &mut Normaliser,
     ) -> u64 {
+        self.seal(normaliser.normalise(world, now, budget), budget)
+    }
+
+    /// The fingerprint of a node, from that of its world.
+    fn seal(&self, world: u64, budget: &Budget) -> u64 {
         let mut print = Fingerprint::new();
-        print.word(normaliser.normalise(world, now, budget));
+        print.word(world);
         budget.words().into_iter().for_each(|word| print.word(word));
         print.value()
     }
@@ -344,58 +351,74 @@ impl<M: Subject> Model<M> {
     /// Everything that can happen next, in an order that depends on the world only.
     pub fn choices(&self, world: &World<M>, now: Time, budget: &Budget, out: &mut Vec<Choice>) {
         out.clear();
-        let mut offer = |action: Action| {
-            let choice = Choice::Do(action);
-            let affordable = choice.spends(world).is_none_or(|what| budget.left(what) > 0);
-            if affordable && world.check(now, &action).is_ok() {
-                out.push(choice);
-            }
-        };
         for index in 0..world.instances().len() {
-            self.offer_of_instance(world, now, InstanceId(index as u32), &mut offer);
+            self.choices_of_instance(world, now, InstanceId(index as u32), budget, out);
         }
-        let next = now + self.scope.tick;
         for (id, flight) in world.flights() {
-            match &flight.leg {
-                Leg::Request(_) => {
-                    offer(Action::Serve(id, Service::Done));
-                    offer(Action::Serve(id, Service::ErrorBefore));
-                    offer(Action::Serve(id, Service::ErrorAfter));
-                    if !flight.is_copy {
-                        offer(Action::Duplicate(id));
-                    }
-                }
-                Leg::Reply(..) | Leg::Hint(_) | Leg::Write(_) => offer(Action::Deliver(id)),
-                // A host is patient: it gives up when it must, and no sooner.
-                Leg::Lost if world.due(id).is_some_and(|due| due < next) => offer(Action::GiveUp(id)),
-                Leg::Lost | Leg::Landed => {}
-            }
-            offer(Action::Lose(id));
-            if !flight.stalled && !matches!(flight.leg, Leg::Hint(_)) {
-                offer(Action::Stall(id));
-            }
+            self.choices_of_flight(world, now, (id, flight), budget, out);
         }
         if budget.left(Spend::Grain) > 0 {
             let (zero, tick) = (Span::ZERO, self.scope.tick);
             for (early, late) in [(zero, zero), (tick, zero), (zero, tick)] {
                 let grain = Grain { early, late };
                 if grain != world.stores()[0].grain {
-                    offer(Action::SetGrain(StoreId(0), grain));
+                    offer(world, now, budget, out, Action::SetGrain(StoreId(0), grain));
                 }
             }
         }
-        if world.overdue(next).is_none() {
+        if world.overdue(now + self.scope.tick).is_none() {
             out.push(Choice::Tick);
             self.offer_drift(world, budget, out);
         }
     }
 
-    fn offer_of_instance(&self, world: &World<M>, now: Time, id: InstanceId, offer: &mut impl FnMut(Action)) {
+    /// What can happen next to a message.
+    fn choices_of_flight(
+        &self,
+        world: &World<M>,
+        now: Time,
+        (id, flight): (FlightId, &Flight<M>),
+        budget: &Budget,
+        out: &mut Vec<Choice>,
+    ) {
+        let mut offer = |action: Action| offer(world, now, budget, out, action);
+        match &flight.leg {
+            Leg::Request(_) => {
+                offer(Action::Serve(id, Service::Done));
+                offer(Action::Serve(id, Service::ErrorBefore));
+                offer(Action::Serve(id, Service::ErrorAfter));
+                if !flight.is_copy {
+                    offer(Action::Duplicate(id));
+                }
+            }
+            Leg::Reply(..) | Leg::Hint(_) | Leg::Write(_) => offer(Action::Deliver(id)),
+            // A host is patient: it gives up when it must, and no sooner.
+            Leg::Lost if world.due(id).is_some_and(|due| due < now + self.scope.tick) => {
+                offer(Action::GiveUp(id));
+            }
+            Leg::Lost | Leg::Landed => {}
+        }
+        offer(Action::Lose(id));
+        if !flight.stalled && !matches!(flight.leg, Leg::Hint(_)) {
+            offer(Action::Stall(id));
+        }
+    }
+
+    /// What an instance and its caller can do next.
+    fn choices_of_instance(
+        &self,
+        world: &World<M>,
+        now: Time,
+        id: InstanceId,
+        budget: &Budget,
+        out: &mut Vec<Choice>,
+    ) {
+        let mut offer = |action: Action| offer(world, now, budget, out, action);
         let instance = world.instance(id);
         match instance.state {
             State::Up => {
                 offer(Action::Wake(id));
-                self.offer_asks(world, id, offer);
+                self.offer_asks(world, id, &mut offer);
                 for action in [Action::Pause(id), Action::Suspend(id), Action::Crash(id)] {
                     offer(action);
                 }
@@ -505,6 +528,15 @@ impl<M: Subject> Model<M> {
         let (mut world, mut now, mut budget) = (node.world.clone(), NOON_TIME, node.budget);
         self.make(choice, &mut world, &mut now, &mut budget, |_, _, _| {});
         self.node(world, now, budget, normaliser)
+    }
+}
+
+/// Adds an action to what can happen next, if it can, and if there is enough of what it takes.
+fn offer<M: Subject>(world: &World<M>, now: Time, budget: &Budget, out: &mut Vec<Choice>, action: Action) {
+    let choice = Choice::Do(action);
+    let is_affordable = choice.spends(world).is_none_or(|what| budget.left(what) > 0);
+    if is_affordable && world.check(now, &action).is_ok() {
+        out.push(choice);
     }
 }
 

@@ -127,6 +127,8 @@ enum Pass {
     Survey,
     /// It replaces them by distances and ranks.
     Rename,
+    /// It replaces those by distances that need not be compared with others.
+    Shift,
     /// It says "mine" or "another's", for the sake of comparing instances.
     Mask(InstanceId),
     /// It gives instances other places.
@@ -139,6 +141,8 @@ pub struct Names {
     pass: Pass,
     now: Time,
     store_now: StoreTime,
+    /// How long ago the store's times were named, if that is the same for all of them; [`Span::MAX`], if it is not.
+    named: Span,
     /// What each instance's monotonic clock shows.
     monos: Vec<Instant>,
     /// The clock of the machine that is being walked through.
@@ -184,6 +188,11 @@ impl Names {
         self.store_times.clear();
     }
 
+    /// Whether points in time become distances from now.
+    fn measures(&self) -> bool {
+        matches!(self.pass, Pass::Rename | Pass::Shift)
+    }
+
     /// A point in true time that is compared with others of its kind, and with now. Zero and "never" stay.
     pub fn time(&mut self, time: &mut Time) {
         if *time == Time::ZERO || *time == Time::MAX {
@@ -192,20 +201,21 @@ impl Names {
         match self.pass {
             Pass::Survey => self.times.note(time.as_nanos()),
             Pass::Rename => *time = Time::from_nanos(self.times.moved(time.as_nanos())),
+            Pass::Shift => *time = moved(*time, self.now),
             Pass::Mask(_) | Pass::Permute => {}
         }
     }
 
     /// A point in true time from which a message is on its way; how long ago does not matter once it is due.
     fn departure(&mut self, time: &mut Time) {
-        if self.pass == Pass::Rename {
+        if self.measures() {
             *time = moved(*time, self.now);
         }
     }
 
     /// When an entry expires on the store's clock; once it has for all and for ever, it does not matter when.
     pub fn expiry(&mut self, time: &mut StoreTime) {
-        if self.pass == Pass::Rename && *time != StoreTime::MAX {
+        if self.measures() && *time != StoreTime::MAX {
             *time = moved((*time).max(self.store_now - self.late), self.store_now);
         }
     }
@@ -223,7 +233,7 @@ impl Names {
         match self.pass {
             Pass::Survey => self.stamps.note(time.as_nanos()),
             Pass::Rename => *time = Timestamp::from_nanos(self.stamps.moved(time.as_nanos())),
-            Pass::Mask(_) | Pass::Permute => {}
+            Pass::Shift | Pass::Mask(_) | Pass::Permute => {}
         }
     }
 
@@ -239,7 +249,7 @@ impl Names {
         match self.pass {
             Pass::Survey => ranks.note(u64::from(*acquisition)),
             Pass::Rename => *acquisition = ranks.of(u64::from(*acquisition)) as u32,
-            Pass::Mask(_) | Pass::Permute => {}
+            Pass::Shift | Pass::Mask(_) | Pass::Permute => {}
         }
     }
 
@@ -249,7 +259,7 @@ impl Names {
         match self.pass {
             Pass::Survey => ranks.note(u64::from(*incarnation)),
             Pass::Rename => *incarnation = ranks.of(u64::from(*incarnation)) as u32,
-            Pass::Mask(_) | Pass::Permute => {}
+            Pass::Shift | Pass::Mask(_) | Pass::Permute => {}
         }
     }
 
@@ -261,7 +271,7 @@ impl Names {
 
     /// A point that is compared with now after a grace that is shorter than the horizon.
     fn grace(&mut self, deadline: &mut Instant) {
-        if self.pass == Pass::Rename && *deadline != Instant::MAX {
+        if self.measures() && *deadline != Instant::MAX {
             *deadline = moved((*deadline).max(self.here - self.slack - Span::from_nanos(1)), self.here);
         }
     }
@@ -308,7 +318,7 @@ impl Names {
 
 impl Relocate for Names {
     fn instant(&mut self, instant: &mut Instant) {
-        if self.pass != Pass::Rename || *instant == Instant::MAX {
+        if !self.measures() || *instant == Instant::MAX {
             return;
         }
         let (age, phase) = (self.here.since(*instant), self.phase.as_nanos().max(1));
@@ -320,7 +330,7 @@ impl Relocate for Names {
     }
 
     fn deadline(&mut self, deadline: &mut Instant) {
-        if self.pass == Pass::Rename && *deadline != Instant::MAX {
+        if self.measures() && *deadline != Instant::MAX {
             *deadline = moved((*deadline).max(self.here), self.here);
         }
     }
@@ -339,6 +349,12 @@ impl Relocate for Names {
                 // `since` has the store's now as its last element, and so the present keeps its name.
                 let before = self.since.len() - 1 - self.since.of(time.as_nanos());
                 *time = noon() - Span::from_nanos(before);
+            }
+            Pass::Shift => {
+                // They had ranks when they were named, and keep them; only the present is another.
+                let age = self.store_now.since(*time);
+                let since = if age < self.named { age } else { age.minus(self.named) + Span::from_nanos(1) };
+                *time = noon() - since;
             }
             Pass::Mask(_) | Pass::Permute => {}
         }
@@ -363,7 +379,7 @@ impl Relocate for Names {
         match self.pass {
             Pass::Survey => self.revisions.note(revision.0),
             Pass::Rename => revision.0 = self.revisions.of(revision.0) + 1,
-            Pass::Mask(_) | Pass::Permute => {}
+            Pass::Shift | Pass::Mask(_) | Pass::Permute => {}
         }
     }
 
@@ -379,6 +395,7 @@ impl Relocate for Names {
                 *identity = Identity(if id == own { u64::from(incarnation) } else { u64::MAX });
             }
             Pass::Permute => *identity = crate::world::identity(self.places[id.index()], incarnation),
+            Pass::Shift => {}
         }
     }
 
@@ -395,8 +412,123 @@ impl Relocate for Names {
                 self.serials.push((identity, ranks));
             }
             (Pass::Rename, Some((_, ranks))) => *serial = ranks.of(u64::from(*serial)) as u32,
-            (Pass::Rename, None) | (Pass::Mask(_) | Pass::Permute, _) => {}
+            (Pass::Rename, None) | (Pass::Shift | Pass::Mask(_) | Pass::Permute, _) => {}
         }
+    }
+}
+
+/// A set of names, one bit for each, in fields of which each has room for one more than it may hold. The numbers of most
+/// names are their ranks: then the bits of their field begin at its end and leave none out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub(crate) struct Bits(pub(crate) u128);
+
+impl Bits {
+    /// How many revisions, store times, incarnations and acquisitions of one instance, and attempts of one incarnation.
+    const WIDTHS: [u32; 5] = [15, 7, 4, 6, 4];
+    const INSTANCES: u32 = 3;
+    /// Where the fields of each kind begin.
+    const STARTS: [u32; 5] = {
+        let [revisions, since, incarnations, acquisitions, _] = Bits::WIDTHS;
+        let (after_since, each) = (revisions + since + 2, incarnations + 1);
+        let after_incarnations = after_since + each * Bits::INSTANCES;
+        let after_acquisitions = after_incarnations + (acquisitions + 1) * Bits::INSTANCES;
+        [0, revisions + 1, after_since, after_incarnations, after_acquisitions]
+    };
+    /// The present is a store time that is always there.
+    pub(crate) const PRESENT: Bits = Bits(1 << Bits::STARTS[1]);
+    /// The last bit of each field.
+    const ENDS: u128 = {
+        let (mut ends, mut kind) = (0, 0);
+        while kind < 5 {
+            let fields = match kind {
+                0 | 1 => 1,
+                4 => Bits::INSTANCES * Bits::WIDTHS[2],
+                _ => Bits::INSTANCES,
+            };
+            let mut field = 0;
+            while field < fields {
+                ends |= 1 << (Bits::STARTS[kind] + field * (Bits::WIDTHS[kind] + 1));
+                field += 1;
+            }
+            kind += 1;
+        }
+        ends
+    };
+
+    /// Adds the names of one field; says whether there is room for them.
+    fn add(&mut self, kind: usize, field: u32, names: u64) -> bool {
+        let width = Bits::WIDTHS[kind];
+        self.0 |= u128::from(names) << (Bits::STARTS[kind] + field * (width + 1));
+        names >> width == 0
+    }
+
+    /// Those that are their own ranks among these.
+    pub(crate) fn ranked(self) -> Bits {
+        Bits(self.0 & !(self.0 + Bits::ENDS))
+    }
+
+    pub(crate) fn or(self, other: Bits) -> Bits {
+        Bits(self.0 | other.0)
+    }
+
+    pub(crate) fn without(self, other: Bits) -> Bits {
+        Bits(self.0 & !other.0)
+    }
+
+    pub(crate) fn has_none_of(self, other: Bits) -> bool {
+        self.0 & other.0 == 0
+    }
+
+    /// Another set, for other uses of the same names.
+    pub(crate) fn marked(self) -> Bits {
+        Bits(self.0 | 1 << 127)
+    }
+
+    /// How many revisions there are.
+    pub(crate) fn revisions(self) -> u64 {
+        u64::from((self.0 & Bits::revisions_below(u64::MAX).0).count_ones())
+    }
+
+    /// The revisions below one.
+    pub(crate) fn revisions_below(revision: u64) -> Bits {
+        Bits((1 << revision.saturating_sub(1).min(u64::from(Bits::WIDTHS[0]))) - 1)
+    }
+
+    /// That revision alone, if there is room for it.
+    pub(crate) fn revision(revision: u64) -> Option<Bits> {
+        (1..=u64::from(Bits::WIDTHS[0])).contains(&revision).then(|| Bits(1 << (revision - 1)))
+    }
+}
+
+impl Names {
+    /// The names that were noted; none, if they are too many, or if there are times further than `far` ago.
+    fn bits(&self, far: Span) -> Option<Bits> {
+        let mut bits = Bits::default();
+        let is_recent = self.times.points.first().is_none_or(|&first| first + far.as_nanos() >= NOON);
+        let all = [&self.revisions].into_iter().chain(&self.incarnations).chain(&self.acquisitions);
+        let mut fits =
+            is_recent && self.stamps.points.is_empty() && all.into_iter().all(|one| one.high.is_empty());
+        fits &= bits.add(0, 0, self.revisions.low >> 1);
+        for &time in &self.since.high {
+            let age = NOON.saturating_sub(time);
+            fits &= age < 63 && time <= NOON && bits.add(1, 0, 1 << age.min(63));
+        }
+        for (index, ranks) in self.incarnations.iter().enumerate() {
+            fits &= bits.add(2, index as u32, ranks.low);
+        }
+        for (index, ranks) in self.acquisitions.iter().enumerate() {
+            fits &= bits.add(3, index as u32, ranks.low);
+        }
+        for (identity, ranks) in &self.serials {
+            fits &= match parts(*identity) {
+                Some((id, incarnation)) if incarnation < Bits::WIDTHS[2] => {
+                    bits.add(4, id.0 * Bits::WIDTHS[2] + incarnation, ranks.low) && ranks.high.is_empty()
+                }
+                Some(_) => false,
+                None => ranks.low <= 1 && ranks.high.is_empty(),
+            };
+        }
+        (fits && self.incarnations.len() <= Bits::INSTANCES as usize).then_some(bits)
     }
 }
 
@@ -502,10 +634,6 @@ pub struct Normaliser {
     tick: Span,
     order: Vec<u32>,
     colours: Vec<u64>,
-    /// What each instance and each message is, apart from its place.
-    prints: Vec<u64>,
-    /// What the stores are, and what they guard.
-    stores: u64,
 }
 
 impl Normaliser {
@@ -526,6 +654,7 @@ impl Normaliser {
             ttl,
             slack: bounds.slack,
             late: if left(Spend::Grain) > 0 { *tick } else { Span::ZERO },
+            named: Span::MAX,
             // An incarnation that bears an old name counts its attempts anew, and so meets its old numbers one by one.
             keeps_serials: left(Spend::Rejoin) > 0,
             keeps_distances: M::PLAY != Play::Lock,
@@ -546,8 +675,6 @@ impl Normaliser {
             tick: *tick,
             order: Vec::new(),
             colours: Vec::new(),
-            prints: Vec::new(),
-            stores: 0,
         }
     }
 
@@ -556,27 +683,19 @@ impl Normaliser {
         &self.order
     }
 
-    /// The fingerprints of what the world is made of that was brought to normal form last: those of the instances at
-    /// their places, and then those of the messages.
-    pub(crate) fn prints(&self) -> &[u64] {
-        &self.prints
-    }
-
-    /// The fingerprint of all else, but for the counters of the stores.
-    pub(crate) fn print_of_stores(&self) -> u64 {
-        self.stores
-    }
-
     /// Brings a world, as it is at `now`, to its normal form, in which it is noon. Gives its fingerprint. No more may
     /// go wrong from now on than is in the `budget`.
     pub fn normalise<M: Subject>(&mut self, world: &mut World<M>, now: Time, budget: &Budget) -> u64 {
-        self.forget(world, now);
+        self.forget(world, now, None);
+        self.rename(world, now, budget);
+        self.settle(world, now);
+        self.sort(world)
+    }
+
+    /// Replaces every name by its distance or its rank.
+    pub(crate) fn rename<M: Subject>(&mut self, world: &mut World<M>, now: Time, budget: &Budget) {
+        self.look(world, now);
         let names = &mut self.names;
-        names.survey(world.instances.len());
-        names.now = now;
-        names.store_now = world.stores[0].now(now);
-        names.monos.clear();
-        names.monos.extend(world.instances.iter().map(|one| Instant::from_nanos(one.clock.read(now))));
         names.since.note(names.store_now.as_nanos());
         // Last, because a token that nothing else bears can meet no equal any more; and what has begun, because what
         // nothing else names cannot begin again.
@@ -591,8 +710,28 @@ impl Normaliser {
         world.fences.iter_mut().for_each(|fence| fence.relocate(names));
         names.pass = Pass::Rename;
         world.relocate(names);
+        world.stores.iter_mut().for_each(|store| store.counter = names.revisions.len());
+    }
+
+    /// Reads every clock, before names are noted.
+    fn look<M: Subject>(&mut self, world: &World<M>, now: Time) {
+        let names = &mut self.names;
+        names.survey(world.instances.len());
+        names.now = now;
+        names.store_now = world.stores[0].now(now);
+        names.monos.clear();
+        names.monos.extend(world.instances.iter().map(|one| Instant::from_nanos(one.clock.read(now))));
+    }
+
+    /// Brings a world in which all but one instance are out of the question to noon, but for what depends on the others:
+    /// ranks stay what they are. If time passed, it was a tick.
+    pub(crate) fn settle_alone<M: Subject>(&mut self, world: &mut World<M>, now: Time, who: InstanceId) {
+        self.forget(world, now, Some(who));
+        self.look(world, now);
+        self.names.pass = Pass::Shift;
+        self.names.named = if now.as_nanos() == NOON { Span::MAX } else { self.tick };
+        world.relocate(&mut self.names);
         self.settle(world, now);
-        self.sort(world)
     }
 
     /// Makes what is long ago no longer than it need be.
@@ -612,7 +751,8 @@ impl Normaliser {
     }
 
     /// Drops what nothing will ever ask for again.
-    fn forget<M: Subject>(&self, world: &mut World<M>, now: Time) {
+    /// If only one instance is there, the others are left as they are.
+    fn forget<M: Subject>(&self, world: &mut World<M>, now: Time, only: Option<InstanceId>) {
         if M::PLAY != Play::Lock {
             let has_spacing = M::spacing(&world.config) > Span::ZERO;
             world.runs.forget(now, self.keeps_facts, has_spacing);
@@ -642,6 +782,9 @@ impl Normaliser {
         });
         for (index, instance) in world.instances.iter_mut().enumerate() {
             let id = InstanceId(index as u32);
+            if only.is_some_and(|only| only != id) {
+                continue;
+            }
             let lock = M::Store::lock(&mut world.stores[0].shelves[instance.resource as usize]);
             let notices = lock.is_some_and(|mark| {
                 // That it stands in its own way matters while it waits for that very entry.
@@ -829,7 +972,6 @@ impl Normaliser {
         }
         for store in &mut world.stores {
             store.clock.set_to_noon(now, false);
-            store.counter = self.names.revisions.len();
         }
     }
 
@@ -855,8 +997,8 @@ impl Normaliser {
         if self.colours.windows(2).all(|pair| pair[0] != pair[1]) {
             return least;
         }
-        let ties: Vec<bool> = self.colours.windows(2).map(|pair| pair[0] == pair[1]).collect();
-        self.break_ties(world, &ties, least)
+        let candidates = orders_within(&self.colours);
+        self.break_ties(world, &candidates, least)
     }
 
     /// What each instance looks like by itself.
@@ -864,18 +1006,24 @@ impl Normaliser {
         self.colours.clear();
         self.names.knows_another = false;
         for (index, instance) in world.instances.iter().enumerate() {
-            let mut machine = instance.machine.clone();
-            self.names.pass = Pass::Mask(InstanceId(index as u32));
-            machine.relocate(&mut self.names);
-            let mut print = Fingerprint::new();
-            machine.hash(&mut print);
-            hash_instance(instance, &mut print);
-            self.colours.push(print.value());
+            let colour = self.colour_of(InstanceId(index as u32), instance);
+            self.colours.push(colour);
         }
     }
 
+    /// What an instance looks like by itself. Notes whether it knows another one.
+    fn colour_of<M: Subject>(&mut self, id: InstanceId, instance: &Instance<M>) -> u64 {
+        let mut machine = instance.machine.clone();
+        self.names.pass = Pass::Mask(id);
+        machine.relocate(&mut self.names);
+        let mut print = Fingerprint::new();
+        machine.hash(&mut print);
+        hash_instance(instance, &mut print);
+        print.value()
+    }
+
     /// Moves the instance at `order[i]` to place `i`.
-    fn place<M: Subject>(&mut self, world: &mut World<M>, order: &[u32]) {
+    pub(crate) fn place<M: Subject>(&mut self, world: &mut World<M>, order: &[u32]) {
         if order.iter().enumerate().all(|(place, &index)| place as u32 == index) {
             return;
         }
@@ -897,8 +1045,12 @@ impl Normaliser {
     }
 
     /// Tries every order of those who look alike, and leaves the world in that of the least fingerprint.
-    fn break_ties<M: Subject>(&mut self, world: &mut World<M>, ties: &[bool], mut least: u64) -> u64 {
-        let candidates = orders_within(ties);
+    fn break_ties<M: Subject>(
+        &mut self,
+        world: &mut World<M>,
+        candidates: &[Vec<u32>],
+        mut least: u64,
+    ) -> u64 {
         let (mut present, mut best) = (candidates[0].clone(), candidates[0].clone());
         for candidate in &candidates[1..] {
             self.place(world, &steps_between(&present, candidate));
@@ -921,44 +1073,107 @@ impl Normaliser {
 
     /// The hash of a world in normal form: of all that its future depends on.
     fn fingerprint<M: Subject>(&mut self, world: &World<M>) -> u64 {
-        let mut print = Fingerprint::new();
-        self.prints.clear();
-        for (place, instance) in world.instances.iter().enumerate() {
-            let mut own = Fingerprint::new();
-            own.word(place as u64);
-            if self.is_symmetric {
-                own.word(self.colours[place]);
-            }
-            if !self.is_symmetric || self.names.knows_another {
-                instance.machine.hash(&mut own);
-                hash_instance(instance, &mut own);
-            }
-            print.word(own.value());
-            self.prints.push(own.value());
-        }
-        let mut stores = Fingerprint::new();
-        for store in &world.stores {
-            store.shelves.hash(&mut stores);
-            store.replica.hash(&mut stores);
-            (store.paused, store.grain, store.resumed, store.clock.errors()).hash(&mut stores);
-        }
-        world.fences.hash(&mut stores);
-        if M::PLAY != Play::Lock {
-            world.runs.hash(&mut stores);
-        }
-        world.void_until.hash(&mut stores);
-        self.stores = stores.value();
-        print.word(self.stores);
-        // Messages under way are a bag.
-        let mut sum = 0_u64;
-        for (_, flight) in world.flights() {
-            let own = hash_flight(flight);
-            self.prints.push(own);
-            sum = sum.wrapping_add(own);
-        }
-        print.word(sum);
-        print.value()
+        let (is_symmetric, knows_another) = (self.is_symmetric, self.names.knows_another);
+        let colours = &self.colours;
+        let instances = world.instances.iter().enumerate().map(|(place, instance)| {
+            let colour = is_symmetric.then(|| colours[place]);
+            print_of_instance(place, instance, colour, !is_symmetric || knows_another)
+        });
+        let flights = world.flights().map(|(_, flight)| print_of_flight(flight));
+        join(instances, print_of_rest(world), flights.fold(0, u64::wrapping_add))
     }
+
+    /// What an instance is in a world at noon.
+    pub(crate) fn face<M: Subject>(&mut self, world: &World<M>, id: InstanceId) -> Face {
+        let (instance, place) = (world.instance(id), id.index());
+        if !self.is_symmetric {
+            let print = print_of_instance(place, instance, None, true);
+            return Face { colour: 0, short: print, full: print, knows_another: false };
+        }
+        self.names.knows_another = false;
+        let colour = self.colour_of(id, instance);
+        let [short, full] =
+            [false, true].map(|whole| print_of_instance(place, instance, Some(colour), whole));
+        Face { colour, short, full, knows_another: self.names.knows_another }
+    }
+
+    /// Which names an instance and its messages bear, in a world at noon; none, if there are too many of them, or times
+    /// that are long ago.
+    pub(crate) fn bits_of_instance<M: Subject>(
+        &mut self,
+        world: &mut World<M>,
+        id: InstanceId,
+    ) -> Option<Bits> {
+        self.look(world, Time::from_nanos(NOON));
+        world.instances[id.index()].relocate(id, &mut self.names);
+        let own = world.flights.iter_mut().filter(|(_, flight)| flight.instance == id);
+        own.for_each(|(_, flight)| flight.relocate(&mut self.names));
+        self.names.bits(self.far)
+    }
+
+    /// Which names the stores bear, in a world at noon; the same.
+    pub(crate) fn bits_of_stores<M: Subject>(&mut self, world: &mut World<M>) -> Option<Bits> {
+        self.look(world, Time::from_nanos(NOON));
+        world.stores.iter_mut().for_each(|store| store.relocate(&mut self.names));
+        self.names.bits(self.far)
+    }
+
+    /// Which names the fence bears, as long as something else bears its token; the same.
+    pub(crate) fn bits_of_fence<M: Subject>(&mut self, world: &mut World<M>) -> Option<Bits> {
+        self.look(world, Time::from_nanos(NOON));
+        world.fences.iter_mut().for_each(|fence| fence.relocate(&mut self.names));
+        self.names.bits(self.far)
+    }
+}
+
+/// What an instance is, apart from its messages.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Face {
+    /// What it looks like by itself.
+    pub(crate) colour: u64,
+    /// Its fingerprint, if no machine knows another one.
+    pub(crate) short: u64,
+    /// Its fingerprint, if some machine does.
+    pub(crate) full: u64,
+    /// Whether its machine knows another one.
+    pub(crate) knows_another: bool,
+}
+
+/// The fingerprint of an instance at its place.
+fn print_of_instance<M: Subject>(place: usize, one: &Instance<M>, colour: Option<u64>, whole: bool) -> u64 {
+    let mut print = Fingerprint::new();
+    print.word(place as u64);
+    colour.into_iter().for_each(|colour| print.word(colour));
+    if whole {
+        one.machine.hash(&mut print);
+        hash_instance(one, &mut print);
+    }
+    print.value()
+}
+
+/// The fingerprint of all that is neither instance nor message, but for the counters of the stores.
+pub(crate) fn print_of_rest<M: Subject>(world: &World<M>) -> u64 {
+    let mut print = Fingerprint::new();
+    for store in &world.stores {
+        store.shelves.hash(&mut print);
+        store.replica.hash(&mut print);
+        (store.paused, store.grain, store.resumed, store.clock.errors()).hash(&mut print);
+    }
+    world.fences.hash(&mut print);
+    if M::PLAY != Play::Lock {
+        world.runs.hash(&mut print);
+    }
+    world.void_until.hash(&mut print);
+    print.value()
+}
+
+/// The fingerprint of a world from those of its parts. Messages under way are a bag: theirs are summed up.
+pub(crate) fn join(instances: impl Iterator<Item = u64>, rest: u64, flights: u64) -> u64 {
+    let mut print = Fingerprint::new();
+    instances.for_each(|instance| print.word(instance));
+    print.word(rest);
+    print.word(flights);
+    print.value()
 }
 
 /// Of a key that is not the lock itself, nobody asks since when it is of no use.
@@ -987,7 +1202,7 @@ fn hash_instance<M: Subject>(instance: &Instance<M>, print: &mut Fingerprint) {
     print.word(wall_offset.cast_unsigned());
 }
 
-fn hash_flight<M: Subject>(flight: &Flight<M>) -> u64 {
+pub(crate) fn print_of_flight<M: Subject>(flight: &Flight<M>) -> u64 {
     let pair = |one: u32, other: u32| u64::from(one) << 32 | u64::from(other);
     let mut print = Fingerprint::new();
     let flags = [flight.stalled, flight.is_copy, flight.awaited, flight.refused_by_itself, flight.prolonged];
@@ -1005,14 +1220,14 @@ fn hash_flight<M: Subject>(flight: &Flight<M>) -> u64 {
     print.value()
 }
 
-/// Every order of `ties.len() + 1` places in which only those change places that a row of ties connects. The first
+/// Every order of places in which only those change places whose colours, which are sorted, are equal. The first
 /// changes nothing.
-fn orders_within(ties: &[bool]) -> Vec<Vec<u32>> {
+pub(crate) fn orders_within(colours: &[u64]) -> Vec<Vec<u32>> {
     let mut orders = vec![vec![0]];
     let mut group = 0;
-    for (at, &tied) in ties.iter().enumerate() {
+    for (at, pair) in colours.windows(2).enumerate() {
         let newcomer = at + 1;
-        group = if tied { group } else { newcomer };
+        group = if pair[0] == pair[1] { group } else { newcomer };
         orders = (group..=newcomer)
             .rev()
             .flat_map(|place| {

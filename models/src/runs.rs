@@ -6,6 +6,7 @@
 use fencepost::machine::Relocate;
 use fencepost::time::Span;
 
+use crate::checker::ANSWERS;
 use crate::clock::Time;
 use crate::fault::Fault;
 use crate::normal::Names;
@@ -104,8 +105,20 @@ impl Runs {
         self.players[id.index()].interrupted
     }
 
+    /// What there is to wait for: the jobs that have still to begin, and whether anybody waits for an answer.
+    pub(crate) fn sight(&self, play: Play, mut awaits: bool) -> u8 {
+        awaits |= self.players.iter().any(|player| !player.asked.is_empty() || player.closing != Time::ZERO);
+        let to_begin = match play {
+            Play::Lock => 0,
+            // A recurring job is content while it runs.
+            Play::Job => u8::from(self.players.iter().all(|player| player.run.is_none())),
+            Play::Once => self.open() & (ANSWERS - 1),
+        };
+        to_begin | if awaits { ANSWERS } else { 0 }
+    }
+
     /// Which jobs are still to be begun, one bit each.
-    pub(crate) fn open(&self) -> u8 {
+    fn open(&self) -> u8 {
         let is_open = |(index, log): (usize, &Log)| u8::from(log.open.is_some()) << index.min(7);
         self.logs.iter().enumerate().map(is_open).fold(0, |all, one| all | one)
     }

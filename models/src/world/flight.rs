@@ -214,6 +214,15 @@ impl<M: Machine> Flights<M> {
         FlightId(self.places.len() as u32 - 1)
     }
 
+    /// Puts messages into an order in which they are those of these instances. Others come last.
+    pub(crate) fn interleave(&mut self, order: impl Iterator<Item = InstanceId>) {
+        for (place, owner) in order.enumerate() {
+            if let Some(at) = self.places[place..].iter().position(|flight| flight.instance == owner) {
+                self.places[place..=place + at].rotate_right(1);
+            }
+        }
+    }
+
     /// Sends a message.
     // Inlined, so that it is written to its place and nowhere before.
     #[inline(always)]

@@ -303,11 +303,6 @@ impl<M: Subject> World<M> {
         self.runs.run(id)
     }
 
-    /// Which jobs were accepted and have still to begin: one bit each.
-    pub fn open_jobs(&self) -> u8 {
-        self.runs.open()
-    }
-
     /// Whether an instance was asked to close and has not.
     pub fn is_closing(&self, id: InstanceId) -> bool {
         self.runs.is_closing(id)
@@ -321,6 +316,16 @@ impl<M: Subject> World<M> {
     /// How many jobs callers schedule on each resource.
     pub fn jobs(&self) -> u32 {
         self.jobs as u32
+    }
+
+    /// Has each instance wait for what is to be answered, after messages changed their names.
+    pub(crate) fn await_flights(&mut self) {
+        self.instances.iter_mut().for_each(|instance| instance.awaited.clear());
+        for (id, flight) in self.flights.iter() {
+            if let Some(call) = flight.call.filter(|_| flight.awaited) {
+                self.instances[flight.instance.index()].awaited.push((call, id));
+            }
+        }
     }
 
     /// What was broken so far.

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 
-use fencepost_models::checker::{Budget, Choice, Frozen, Model, NOON_TIME, Node, Parts, Scope, Walk};
+use fencepost_models::checker::{Budget, Choice, Model, NOON_TIME, Node, Parts, Scope, Walk};
 use fencepost_models::clock::Time;
 use fencepost_models::fault::{Fault, FaultSet};
 use fencepost_models::normal::Normaliser;
@@ -72,7 +72,7 @@ impl<'a, M: Subject> Pair<'a, M> {
     pub(crate) fn new(model: &'a Model<M>) -> Pair<'a, M> {
         let mut normaliser = model.normaliser();
         let (walk, node) = (model.start(), model.root(&mut normaliser));
-        Pair { model, normaliser, walk, node, parts: Parts::default() }
+        Pair { model, normaliser, walk, node, parts: Parts::new(true) }
     }
 
     /// Compares all that can happen next, and takes the same step with both.
@@ -106,9 +106,8 @@ impl<'a, M: Subject> Pair<'a, M> {
 
     /// Freezes a node, and thaws it in the memory of the one before.
     fn freeze(&mut self, node: Node<M>) {
-        let (mut frozen, mut row) = (Frozen::default(), Vec::new());
-        frozen.push(&node.world, &node.budget, &self.normaliser, &self.parts);
-        frozen.rows().for_each(|found| self.parts.adopt(found, &frozen, &mut row));
+        let (mut row, mut world) = (Vec::new(), node.world.clone());
+        self.parts.freeze(&mut world, &node.budget, &mut self.normaliser, &mut row);
         let before = std::mem::replace(&mut self.node, node);
         self.node.world = before.world;
         self.parts.thaw(&row, &mut self.node.world, &mut self.node.budget);

@@ -17,10 +17,6 @@ const ORDERS: [[u8; 3]; 6] = [[0, 1, 2], [1, 0, 2], [0, 2, 1], [1, 2, 0], [2, 0,
 /// A set of instances, by the places at which they stand in a node.
 pub(crate) type Places = u8;
 
-/// Where callers take part in jobs, and change no places: the place of all who wait for an answer. Those before it are
-/// the jobs'.
-pub(crate) const ANSWERS: Places = 1 << (MOST_INSTANCES - 1);
-
 /// A step from one node to another, in four bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Edge(u32);

@@ -9,8 +9,8 @@ use std::cell::Cell;
 use std::time::Duration;
 
 use fencepost::time::Span;
+use fencepost_models::checker::{ANSWERS, Model, Scope, Walk};
 pub use fencepost_models::checker::{Budget, Spend};
-use fencepost_models::checker::{Model, Scope, Walk};
 use fencepost_models::property::{Property, PropertySet, Violation};
 use fencepost_models::subject::{Play, Subject};
 use fencepost_models::trace::Trace;
@@ -18,7 +18,7 @@ use fencepost_models::world::{Bounds, Setup};
 
 use crate::algorithm::Card;
 use crate::story::Story;
-use graph::{ANSWERS, MOST_INSTANCES, Places};
+use graph::{MOST_INSTANCES, Places};
 use liveness::EVERYBODY;
 use search::{Limits, Search};
 pub use search::{Progress, Stopped};
@@ -321,10 +321,10 @@ impl<M: Subject> Check<'_, M> {
     pub(crate) fn run(&self, watch: &dyn Fn(Progress) -> bool) -> Result<(Checked, Vec<Witness<M>>), String> {
         let start = std::time::Instant::now();
         let peak = Cell::new(0);
-        let mut search = Search::new(self.model, self.label);
+        let mut search = Search::new(self.model, self.label, self.plan.threads);
         let CheckPlan { max_states: states, max_memory: bytes, keep_going, .. } = *self.plan;
         let limits = Limits { states, bytes, broken: if keep_going { usize::MAX } else { ENOUGH } };
-        let stopped = search.run(self.plan.threads, limits, &|progress| {
+        let stopped = search.run(limits, &|progress| {
             peak.set(progress.bytes.max(peak.get()));
             watch(progress)
         });

@@ -4,14 +4,13 @@
 //! and are numbered by one thread in the order of the search.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
-use fencepost_models::checker::{Budget, Choice, Frozen, Model, NOON_TIME, Parts, rows};
-use fencepost_models::normal::Normaliser;
+use fencepost_models::checker::{Arrival, Bridge, Explorer, Model};
 use fencepost_models::property::{Property, Violation};
-use fencepost_models::subject::{InstanceId, JobId, Play, Subject};
-use fencepost_models::world::{Stage, State, World};
+use fencepost_models::subject::Subject;
 
-use super::graph::{ANSWERS, Edge, Graph, MOST_NODES, Places, Sight};
+use super::graph::{Edge, Graph, MOST_NODES, Sight};
 
 /// How many nodes a thread works on before the others see what it found.
 const CHUNK: usize = 1_024;
@@ -81,15 +80,15 @@ pub(crate) type Group = (Property, Option<&'static str>);
 
 /// A search and what it found.
 pub(crate) struct Search<'a, M: Subject> {
-    model: &'a Model<M>,
     label: &'a (dyn Fn(&Violation) -> Option<&'static str> + Sync),
     pub(crate) graph: Graph,
     pub(crate) generated: u64,
     pub(crate) depth: u32,
     /// The first of each kind.
     pub(crate) met: BTreeMap<Group, Met>,
-    parts: Parts<M>,
-    /// What was met and not left, in rows of the numbers of its parts.
+    /// One for each thread.
+    workers: Vec<Worker<'a, M>>,
+    /// What was met and not left, in rows of numbers. Whose they are, the fingerprint says.
     frontier: Vec<u32>,
     /// How many numbers those had room for that were met before them, and are being left.
     layer: usize,
@@ -97,54 +96,51 @@ pub(crate) struct Search<'a, M: Subject> {
     waiting: usize,
     /// How many nodes were left.
     left: u32,
+    length: usize,
 }
 
 impl<'a, M: Subject> Search<'a, M> {
     pub(crate) fn new(
         model: &'a Model<M>,
         label: &'a (dyn Fn(&Violation) -> Option<&'static str> + Sync),
+        threads: usize,
     ) -> Search<'a, M> {
-        let mut normaliser = model.normaliser();
-        let root = model.root(&mut normaliser);
-        let mut graph = Graph::default();
-        graph.add(root.print(), sight(&root.world));
-        let (mut parts, mut frontier, mut frozen) = (Parts::default(), Vec::new(), Frozen::default());
-        frozen.push(&root.world, &root.budget, &normaliser, &parts);
-        frozen.rows().for_each(|row| parts.adopt(row, &frozen, &mut frontier));
+        let threads = threads.clamp(1, 16);
+        let mut workers: Vec<_> = (0..threads).map(|_| Worker::new(model, threads)).collect();
+        let (mut graph, mut frontier) = (Graph::default(), Vec::new());
+        let explorers = workers.iter_mut().map(|worker| &mut worker.explorer);
+        for (index, explorer) in explorers.enumerate() {
+            let mut row = Vec::new();
+            let print = explorer.root(&mut row);
+            if index == owner(print, threads) {
+                graph.add(print, sight(explorer.sight(&row)));
+                frontier = row;
+            }
+        }
+        let length = frontier.len();
         let met = BTreeMap::new();
         Search {
-            model,
             label,
             graph,
             generated: 1,
             depth: 0,
             met,
-            parts,
+            workers,
             frontier,
             layer: 0,
             waiting: 1,
             left: 0,
+            length,
         }
     }
 
     /// Goes on until everything was met, or `watch` says no, or a limit stops it.
-    pub(crate) fn run(
-        &mut self,
-        threads: usize,
-        limits: Limits,
-        watch: &dyn Fn(Progress) -> bool,
-    ) -> Option<Stopped> {
-        let mut workers: Vec<_> = (0..threads.clamp(1, 16)).map(|_| Worker::new(self.model)).collect();
+    pub(crate) fn run(&mut self, limits: Limits, watch: &dyn Fn(Progress) -> bool) -> Option<Stopped> {
         while !self.frontier.is_empty() {
             let layer = std::mem::take(&mut self.frontier);
             self.layer = layer.capacity();
-            let mut layer = rows(&layer);
-            loop {
-                let chunk: Vec<_> = layer.by_ref().take(CHUNK * workers.len()).collect();
-                if chunk.is_empty() {
-                    break;
-                }
-                self.leave(&chunk, &mut workers);
+            for chunk in layer.chunks(CHUNK * self.workers.len() * self.length) {
+                self.leave(chunk);
                 let progress = self.progress();
                 if !watch(progress) {
                     return Some(Stopped::Interrupted);
@@ -167,39 +163,48 @@ impl<'a, M: Subject> Search<'a, M> {
 
     fn progress(&self) -> Progress {
         let frontier = (self.layer + self.frontier.capacity()) * size_of::<u32>();
+        let explorers: usize = self.workers.iter().map(|worker| worker.explorer.bytes()).sum();
         Progress {
             states: self.graph.len() as u64,
             generated: self.generated,
             depth: self.depth,
             frontier: self.waiting as u64,
-            bytes: (self.graph.bytes() + self.parts.bytes() + frontier) as u64,
+            bytes: (self.graph.bytes() + explorers + frontier) as u64,
         }
     }
 
     /// Leaves some nodes: where their steps lead is worked out side by side, and noted by one.
-    fn leave(&mut self, chunk: &[&[u32]], workers: &mut [Worker<'a, M>]) {
-        let (graph, parts, share) = (&self.graph, &self.parts, chunk.len().div_ceil(workers.len()));
-        let mut shares = chunk.chunks(share);
-        let own = shares.next().unwrap_or_default();
-        if let Some((first, others)) = workers.split_first_mut() {
-            std::thread::scope(|scope| {
-                for (worker, share) in others.iter_mut().zip(shares) {
-                    scope.spawn(move || worker.work(share, graph, parts));
-                }
-                first.work(own, graph, parts);
-            });
-        }
-        for worker in workers {
-            let mut rows = worker.fresh.rows();
-            for step in worker.steps.drain(..) {
-                let row = if step.known.is_none() { rows.next() } else { None };
-                self.note(step, row.map(|row| (row, &worker.fresh)));
+    fn leave(&mut self, chunk: &[u32]) {
+        let (graph, first, length) = (&self.graph, self.left, self.length);
+        let (own, others) = self.workers.split_at_mut(1);
+        std::thread::scope(|scope| {
+            for (index, worker) in others.iter_mut().enumerate() {
+                scope.spawn(move || worker.work(index + 1, first, chunk, length, graph));
             }
+            own.iter_mut().for_each(|worker| worker.work(0, first, chunk, length, graph));
+        });
+        let mut steps: Vec<_> =
+            self.workers.iter_mut().map(|worker| std::mem::take(&mut worker.steps)).collect();
+        let mut queues: Vec<_> = steps.iter_mut().map(|steps| steps.drain(..)).collect();
+        for _ in 0..chunk.len() / length {
+            let by = owner(self.graph.print(self.left), self.workers.len());
+            for step in queues[by].by_ref() {
+                let is_last = step.is_last;
+                self.note(step, by);
+                if is_last {
+                    break;
+                }
+            }
+        }
+        drop(queues);
+        for (worker, steps) in self.workers.iter_mut().zip(steps) {
+            (worker.steps, worker.taken) = (steps, 0);
+            worker.rows.clear();
         }
     }
 
-    /// Notes a step, and the node to which it leads, unless that was known when the step was worked out.
-    fn note(&mut self, step: Step, node: Option<(&[u32], &Frozen<M>)>) {
+    /// Notes a step of a worker, and the node to which it leads, unless that was known when the step was worked out.
+    fn note(&mut self, step: Step, by: usize) {
         self.generated += 1;
         for violation in step.violations {
             let group = (violation.property, (self.label)(&violation));
@@ -208,9 +213,14 @@ impl<'a, M: Subject> Search<'a, M> {
         let (to, is_new) =
             step.known.map_or_else(|| self.graph.add(step.print, step.sight), |number| (number, false));
         self.graph.connect(step.edge.leading_to(to));
-        if let (true, Some((row, frozen))) = (is_new, node) {
-            self.parts.adopt(row, frozen, &mut self.frontier);
-            self.waiting += 1;
+        if step.known.is_none() {
+            let worker = &mut self.workers[by];
+            let row = worker.taken..worker.taken + self.length;
+            worker.taken = row.end;
+            if is_new {
+                self.hand_over(row, by, owner(step.print, self.workers.len()));
+                self.waiting += 1;
+            }
         }
         if step.is_last {
             self.graph.leave();
@@ -218,6 +228,22 @@ impl<'a, M: Subject> Search<'a, M> {
             self.waiting -= 1;
         }
     }
+
+    /// A node that one worker found waits for another one.
+    fn hand_over(&mut self, row: Range<usize>, by: usize, to: usize) {
+        if by == to {
+            self.frontier.extend(&self.workers[by].rows[row]);
+        } else if let Ok([by, other]) = self.workers.get_disjoint_mut([by, to]) {
+            let theirs = other.explorer.parts_mut();
+            let bridge = &mut by.bridges[to];
+            theirs.adopt(&by.rows[row], by.explorer.parts(), bridge, &mut self.frontier);
+        }
+    }
+}
+
+/// Who leaves the node with that fingerprint.
+fn owner(print: u64, workers: usize) -> usize {
+    ((print >> 32) % workers as u64) as usize
 }
 
 /// A step that was worked out.
@@ -235,99 +261,54 @@ struct Step {
 
 /// One thread's tools.
 struct Worker<'a, M: Subject> {
-    model: &'a Model<M>,
-    normaliser: Normaliser,
-    /// The node that is being left.
-    node: World<M>,
-    budget: Budget,
-    /// Where a step from it is tried.
-    trial: World<M>,
-    choices: Vec<Choice>,
+    explorer: Explorer<'a, M>,
+    /// To the parts of each worker.
+    bridges: Vec<Bridge>,
     steps: Vec<Step>,
     /// Where those steps lead that lead to nodes which nobody knew.
-    fresh: Frozen<M>,
+    rows: Vec<u32>,
+    /// How many of these numbers were taken over.
+    taken: usize,
 }
 
 impl<'a, M: Subject> Worker<'a, M> {
-    fn new(model: &'a Model<M>) -> Worker<'a, M> {
-        let (node, budget) = (model.root(&mut model.normaliser()).world, Budget::NONE);
-        let (choices, steps, fresh) = (Vec::new(), Vec::new(), Frozen::default());
-        Worker {
-            model,
-            normaliser: model.normaliser(),
-            trial: node.clone(),
-            node,
-            budget,
-            choices,
-            steps,
-            fresh,
-        }
+    fn new(model: &'a Model<M>, workers: usize) -> Worker<'a, M> {
+        let bridges = vec![Bridge::default(); workers];
+        Worker { explorer: Explorer::new(model), bridges, steps: Vec::new(), rows: Vec::new(), taken: 0 }
     }
 
-    /// Works out every step from these nodes.
-    fn work(&mut self, nodes: &[&[u32]], graph: &Graph, parts: &Parts<M>) {
-        self.fresh.clear();
-        for node in nodes {
-            parts.thaw(node, &mut self.node, &mut self.budget);
-            self.model.choices(&self.node, NOON_TIME, &self.budget, &mut self.choices);
-            let last = self.choices.len() - 1;
-            for at in 0..=last {
-                let step = self.step(self.choices[at], at == last, graph, parts);
-                self.steps.push(step);
+    /// Works out every step from those of these nodes that are its own. The first of them has that number.
+    fn work(&mut self, index: usize, first: u32, nodes: &[u32], length: usize, graph: &Graph) {
+        let workers = self.bridges.len();
+        let Worker { explorer, steps, rows, .. } = self;
+        for (number, node) in (first..).zip(nodes.chunks_exact(length)) {
+            if workers == 1 || owner(graph.print(number), workers) == index {
+                let is_known = |print| graph.find(print).is_some();
+                explorer.leave(node, is_known, |explorer, arrival| {
+                    steps.push(step(explorer, arrival, graph, rows));
+                });
             }
         }
     }
-
-    fn step(&mut self, choice: Choice, is_last: bool, graph: &Graph, parts: &Parts<M>) -> Step {
-        let (world, mut now, mut budget) = (&mut self.trial, NOON_TIME, self.budget);
-        world.become_like(&self.node);
-        let is_fault = choice.spends(world).is_some();
-        self.model.make(choice, world, &mut now, &mut budget, |_, _, _| {});
-        let violations = world.verdict().violations().to_vec();
-        let print = self.model.settle(world, now, &budget, &mut self.normaliser);
-        let known = graph.find(print);
-        if known.is_none() {
-            self.fresh.push(world, &budget, &self.normaliser, parts);
-        }
-        let passes_time = !matches!(choice, Choice::Do(_));
-        let edge = Edge::new(0, self.normaliser.order(), is_fault, passes_time);
-        let sight = if known.is_none() { sight(world) } else { Sight::default() };
-        Step { print, known, edge, is_last, sight, violations }
-    }
 }
 
-/// Who waits for an answer, and who holds or stands still. Where callers take part in jobs, the first places are
-/// those of the jobs that have still to begin, and the last one is for all who wait for an answer.
-fn sight<M: Subject>(world: &World<M>) -> Sight {
-    let mut sight = Sight::default();
-    for (place, instance) in world.instances().iter().enumerate() {
-        let (bit, stage) = (1 << place, instance.caller.stage);
-        if instance.state != State::Down && matches!(stage, Stage::Waiting | Stage::Leaving) {
-            sight.waiting |= bit;
-        }
-        if instance.state == State::Paused || (instance.state == State::Up && stage == Stage::Holding) {
-            sight.busy |= bit;
-        }
+fn step<M: Subject>(
+    explorer: &Explorer<'_, M>,
+    arrival: Arrival<'_>,
+    graph: &Graph,
+    rows: &mut Vec<u32>,
+) -> Step {
+    let Arrival { print, row, order, is_fault, passes_time, is_last, violations } = arrival;
+    let known = graph.find(print);
+    let edge = Edge::new(0, order, is_fault, passes_time);
+    let mut seen = Sight::default();
+    if known.is_none() {
+        rows.extend(row);
+        seen = sight(explorer.sight(row));
     }
-    if M::PLAY != Play::Lock {
-        sight.waiting = sight_of_jobs(world);
-    }
-    sight
+    Step { print, known, edge, is_last, sight: seen, violations }
 }
 
-fn sight_of_jobs<M: Subject>(world: &World<M>) -> Places {
-    let ids = || (0..world.instances().len() as u32).map(InstanceId);
-    let awaits_answer = |id: InstanceId| {
-        let instance = world.instance(id);
-        let has_asked = (0..world.jobs()).any(|job| world.has_asked(id, JobId(job)));
-        instance.state == State::Up
-            && (instance.caller.stage == Stage::Leaving || has_asked || world.is_closing(id))
-    };
-    let to_begin = match M::PLAY {
-        Play::Lock => 0,
-        // A recurring job is content while it runs.
-        Play::Job => Places::from(!ids().any(|id| world.run(id).is_some())),
-        Play::Once => world.open_jobs() & (ANSWERS - 1),
-    };
-    to_begin | if ids().any(awaits_answer) { ANSWERS } else { 0 }
+fn sight([waiting, busy]: [u8; 2]) -> Sight {
+    Sight { waiting, busy }
 }
