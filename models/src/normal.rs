@@ -730,7 +730,10 @@ impl Normaliser {
         self.look(world, now);
         self.names.pass = Pass::Shift;
         self.names.named = if now.as_nanos() == NOON { Span::MAX } else { self.tick };
-        world.relocate(&mut self.names);
+        let names = &mut self.names;
+        world.instances[who.index()].relocate(who, names);
+        world.flights.iter_mut().for_each(|(_, flight)| flight.relocate(names));
+        world.stores.iter_mut().for_each(|store| store.relocate(names));
         self.settle(world, now);
     }
 
@@ -1081,6 +1084,14 @@ impl Normaliser {
         });
         let flights = world.flights().map(|(_, flight)| print_of_flight(flight));
         join(instances, print_of_rest(world), flights.fold(0, u64::wrapping_add))
+    }
+
+    /// A fingerprint of an instance and its messages, in a world at noon.
+    pub(crate) fn print_of_group<M: Subject>(world: &World<M>, id: InstanceId) -> u64 {
+        let own = world.flights().map(|(_, flight)| flight).filter(|flight| flight.instance == id);
+        let flights = own.map(print_of_flight).fold(0, u64::wrapping_add);
+        let instance = print_of_instance(id.index(), world.instance(id), None, true);
+        join([instance].into_iter(), 0, flights)
     }
 
     /// What an instance is in a world at noon.

@@ -62,22 +62,65 @@ struct Step {
     violations: Vec<Violation>,
 }
 
-/// What a step of one instance comes to.
+/// What a step of one instance comes to: a group and a rest, in two words, and what it spends.
 #[derive(Clone, Copy, Debug)]
-struct Outcome {
-    /// [`NONE`], if it must be worked out in whole.
-    group: u32,
-    rest: u32,
-    spends: Option<Spend>,
+struct Outcome([u32; 2]);
+
+impl Outcome {
+    /// How many bits a rest's number has.
+    const BITS: u32 = 27;
+    const FREE: u32 = 31;
+
+    fn new([group, rest]: [u32; 2], spends: Option<Spend>) -> Outcome {
+        let (kept, what) =
+            (rest & ((1 << Outcome::BITS) - 1), spends.map_or(Outcome::FREE, |what| what as u32));
+        // A number that does not fit must be worked out in whole.
+        Outcome([if kept == rest { group } else { NONE }, kept | what << Outcome::BITS])
+    }
+
+    /// The group, or [`NONE`], if it must be worked out in whole; and the rest.
+    fn parts(self) -> [u32; 2] {
+        [self.0[0], self.0[1] & ((1 << Outcome::BITS) - 1)]
+    }
+
+    fn spends(self) -> Option<Spend> {
+        Spend::ALL.get((self.0[1] >> Outcome::BITS) as usize).copied()
+    }
 }
 
-/// What one instance can do.
-#[derive(Clone, Copy, Debug)]
+/// What one instance can do: where the outcomes are.
+#[derive(Clone, Copy, Debug, Default)]
 struct Steps {
-    /// Where its outcomes begin, where those of its messages begin, and where they end.
-    bounds: [u32; 3],
-    /// What a tick comes to; none, if something is due.
-    tick: Option<[u32; 2]>,
+    start: u32,
+    /// How many are its own, how many are those of its messages, and that of a tick, unless something is due.
+    counts: [u16; 3],
+}
+
+/// Rows that grow without ever moving, or having room for twice as much as they hold.
+#[derive(Debug, Default)]
+struct Rows(Vec<Vec<u32>>);
+
+impl Rows {
+    const BITS: u32 = 14;
+
+    /// Adds a row, and tells where it is.
+    fn push(&mut self, row: &[u32]) -> u32 {
+        if self.0.last().is_none_or(|block| block.len() + row.len() > 1 << Rows::BITS) {
+            self.0.push(Vec::with_capacity(1 << Rows::BITS));
+        }
+        let block = self.0.len() - 1;
+        let at = (block << Rows::BITS | self.0[block].len()) as u32;
+        self.0[block].extend(row);
+        at
+    }
+
+    fn at(&self, at: u32) -> &[u32] {
+        &self.0[(at >> Rows::BITS) as usize][(at & ((1 << Rows::BITS) - 1)) as usize..]
+    }
+
+    fn bytes(&self) -> usize {
+        self.0.iter().map(|block| block.capacity() * size_of::<u32>()).sum()
+    }
 }
 
 /// What follows from two numbers.
@@ -118,10 +161,10 @@ pub struct Explorer<'a, M: Subject> {
     /// A dead instance at each place.
     nobody: World<M>,
     choices: Vec<Choice>,
-    /// Of a group and a rest, the number of its steps.
+    /// Of a group and a rest, where its steps are.
     alone: Memo,
-    steps: Vec<Steps>,
-    outcomes: Vec<Outcome>,
+    /// Counts in two words, and then two words for each outcome.
+    steps: Rows,
     /// Of a group and another rest, the group that is left.
     stays: Memo,
     /// Of a part and a set of names, or an order of places, the same part among them.
@@ -156,8 +199,7 @@ impl<'a, M: Subject> Explorer<'a, M> {
             nobody,
             choices: Vec::new(),
             alone: Memo::default(),
-            steps: Vec::new(),
-            outcomes: Vec::new(),
+            steps: Rows::default(),
             stays: Memo::default(),
             renamed: Memo::default(),
             names: Vec::new(),
@@ -209,8 +251,7 @@ impl<'a, M: Subject> Explorer<'a, M> {
         let memos = [&self.alone, &self.stays, &self.renamed];
         self.parts.bytes()
             + memos.into_iter().map(|memo| memo.0.allocation_size()).sum::<usize>()
-            + self.steps.capacity() * size_of::<Steps>()
-            + self.outcomes.capacity() * size_of::<Outcome>()
+            + self.steps.bytes()
             + self.names.capacity() * size_of::<Bits>()
             + self.numbers_of_names.allocation_size()
     }
@@ -284,15 +325,16 @@ impl<'a, M: Subject> Explorer<'a, M> {
         if left.left(Spend::Grain) > 0 || left.left(Spend::Drift) > 0 || untrue > 1 {
             return false;
         }
-        let mut all = [Steps { bounds: [0; 3], tick: None }; MOST];
+        let mut all = [Steps::default(); MOST];
         for (place, &group) in groups.iter().enumerate() {
             all[place] = self.steps_of(group, rest, place);
         }
-        let all = &all[..groups.len()];
+        let all = &mut all[..groups.len()];
         for half in 0..2 {
-            for (place, steps) in all.iter().enumerate() {
-                for at in steps.bounds[half]..steps.bounds[half + 1] {
-                    let Outcome { group, rest, spends } = self.outcomes[at as usize];
+            for (place, steps) in all.iter_mut().enumerate() {
+                for _ in 0..steps.counts[half] {
+                    let outcome = self.next(steps);
+                    let ([group, rest], spends) = (outcome.parts(), outcome.spends());
                     let Some(budget) = self.parts.spend(budget, spends) else { continue };
                     if group == NONE || !self.step(row, place, [group, rest], budget, spends.is_some()) {
                         return false;
@@ -300,18 +342,26 @@ impl<'a, M: Subject> Explorer<'a, M> {
                 }
             }
         }
-        let ticks = all.iter().map(|steps| steps.tick);
+        // Or somebody is due.
+        if all.iter().any(|steps| steps.counts[2] == 0) {
+            return true;
+        }
         let mut next = [0; MOST];
         let mut after = None;
-        for (place, tick) in ticks.enumerate() {
-            // Somebody is due.
-            let Some([group, rest]) = tick else { return true };
+        for (place, steps) in all.iter_mut().enumerate() {
+            let [group, rest] = self.next(steps).parts();
             if group == NONE || after.is_some_and(|after| after != rest) {
                 return false;
             }
             (next[place], after) = (group, Some(rest));
         }
         after.is_some_and(|rest| self.arrive(rest, budget, &next[..groups.len()], false, true))
+    }
+
+    fn next(&self, steps: &mut Steps) -> Outcome {
+        let words = self.steps.at(steps.start);
+        steps.start += 2;
+        Outcome([words[0], words[1]])
     }
 
     /// The instance at one place takes a step.
@@ -353,31 +403,31 @@ impl<'a, M: Subject> Explorer<'a, M> {
     }
 
     fn steps_of(&mut self, group: u32, rest: u32, place: usize) -> Steps {
-        if let Some(number) = self.alone.find([group, rest]) {
-            return self.steps[number as usize];
+        if let Some(start) = self.alone.find([group, rest]) {
+            return Steps { start: start + 2, counts: counts_in(self.steps.at(start)) };
         }
         self.thaw_alone(group, rest, place);
         let (id, budget) = (InstanceId(place as u32), self.model.scope().budget);
         let mut choices = std::mem::take(&mut self.choices);
         choices.clear();
         self.model.choices_of_instance(&self.node, NOON_TIME, id, &budget, &mut choices);
-        let start = self.outcomes.len();
-        let middle = start + choices.len();
+        let own = choices.len();
         for flight in self.node.flights() {
             self.model.choices_of_flight(&self.node, NOON_TIME, flight, &budget, &mut choices);
         }
+        let of_messages = choices.len() - own;
+        let ticks = self.node.overdue(NOON_TIME + self.model.scope().tick).is_none();
+        choices.extend(ticks.then_some(Choice::Tick));
+        let mut words = vec![(own as u32) << 1 | u32::from(ticks), of_messages as u32];
+        let counts = counts_in(&words);
         for &choice in &choices {
             let spends = choice.spends(&self.node);
-            let [group, rest] = self.try_alone(choice, place);
-            self.outcomes.push(Outcome { group, rest, spends });
+            words.extend(Outcome::new(self.try_alone(choice, place), spends).0);
         }
         self.choices = choices;
-        let is_due = self.node.overdue(NOON_TIME + self.model.scope().tick).is_some();
-        let tick = if is_due { None } else { Some(self.try_alone(Choice::Tick, place)) };
-        let steps = Steps { bounds: [start, middle, self.outcomes.len()].map(|at| at as u32), tick };
-        self.alone.add([group, rest], self.steps.len() as u32);
-        self.steps.push(steps);
-        steps
+        let start = self.steps.push(&words);
+        self.alone.add([group, rest], start);
+        Steps { start: start + 2, counts }
     }
 
     /// Makes the node a world in which but one instance is dead.
@@ -427,7 +477,7 @@ impl<'a, M: Subject> Explorer<'a, M> {
         let (mut names, mut believers) = (Bits::PRESENT, 0);
         for &group in &row[2..] {
             let group = parts.group(group);
-            let Some(bits) = group.bits else { return false };
+            let Some(bits) = group.bits() else { return false };
             names = names.or(bits);
             believers += u32::from(group.believes);
         }
@@ -457,7 +507,7 @@ impl<'a, M: Subject> Explorer<'a, M> {
         let changes = |bits: Bits| bits.without(ranked) != Bits::default();
         let does_rest = !is_same || changes(of_rest);
         let set = self.number_of_names(if is_borne { names } else { names.marked() });
-        self.replace(start, set, does_rest, |parts, group| parts.group(group).bits.is_some_and(changes));
+        self.replace(start, set, does_rest, |parts, group| parts.group(group).bits().is_some_and(changes));
         true
     }
 
@@ -598,6 +648,11 @@ impl<'a, M: Subject> Explorer<'a, M> {
         let flights = groups().map(|group| group.flights).fold(0, u64::wrapping_add);
         join(groups().map(|group| group.faces[whole]), self.parts.rest(row[0]).print, flights)
     }
+}
+
+/// How many outcomes follow after two words, as [`Steps`] has it.
+fn counts_in(words: &[u32]) -> [u16; 3] {
+    [(words[0] >> 1) as u16, words[1] as u16, (words[0] & 1) as u16]
 }
 
 /// The order of places that has that number.

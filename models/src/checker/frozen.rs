@@ -30,9 +30,6 @@ enum Part<M: Subject> {
 #[derive(Clone, Debug)]
 pub(super) struct Group {
     print: u64,
-    /// Where its members begin, and how many messages there are among them.
-    start: u32,
-    messages: u32,
     /// What it looks like by itself.
     pub(super) colour: u64,
     /// The fingerprint of the instance, if no machine knows another one, and if one does.
@@ -40,7 +37,10 @@ pub(super) struct Group {
     /// The sum of those of the messages.
     pub(super) flights: u64,
     /// The names it bears, if there is room for them.
-    pub(super) bits: Option<Bits>,
+    bits: [u64; 2],
+    /// Where its members begin, and how many messages there are among them.
+    start: u32,
+    messages: u16,
     pub(super) knows_another: bool,
     /// Whether it believes that it holds.
     pub(super) believes: bool,
@@ -52,6 +52,23 @@ pub(super) struct Group {
     pub(super) is_leaving: bool,
     /// Whether it holds, or stands still.
     pub(super) is_busy: bool,
+}
+
+impl Group {
+    /// The names it bears, if there is room for them.
+    #[inline]
+    pub(super) fn bits(&self) -> Option<Bits> {
+        let [low, high] = self.bits;
+        (high != u64::MAX).then_some(Bits(u128::from(low) | u128::from(high) << 64))
+    }
+}
+
+/// Adds to a row that never has room for many more than it holds.
+fn add<T>(row: &mut Vec<T>, value: T) {
+    if row.len() == row.capacity() {
+        row.reserve_exact(row.len() / 8 + 64);
+    }
+    row.push(value);
 }
 
 /// What there is in a node besides instances and messages.
@@ -145,7 +162,7 @@ impl<M: Subject> Parts<M> {
         let number = self.rests.len() as u32;
         let rests = &self.rests;
         self.of_rests.insert_unique(rest.key, number, |&number| rests[number as usize].key);
-        self.rests.push(rest);
+        add(&mut self.rests, rest);
         number
     }
 
@@ -155,37 +172,35 @@ impl<M: Subject> Parts<M> {
         id: InstanceId,
         normaliser: &mut Normaliser,
     ) -> u32 {
+        let print = Normaliser::print_of_group(world, id);
+        if let Some(number) = self.group_of(print) {
+            return number;
+        }
         let face = normaliser.face(world, id);
         let own = |flight: &&Flight<M>| flight.instance == id;
         let flights = || world.flights().map(|(_, flight)| flight).filter(own);
         let sum = flights().map(print_of_flight).fold(0, u64::wrapping_add);
-        let mut print = Fingerprint::new();
-        print.word(face.full);
-        print.word(sum);
-        let print = print.value();
-        if let Some(number) = self.group_of(print) {
-            return number;
-        }
         let start = self.members.len() as u32;
         // What it waits for follows from the messages.
         let instance = world.instance(id);
         let (state, stage) = (instance.state, instance.caller.stage);
         let member = self.part(face.full, || Part::Instance(instance.awaiting(Vec::new())));
-        self.members.push(member);
+        add(&mut self.members, member);
         for flight in flights() {
             let member = self.part(print_of_flight(flight), || Part::Flight(flight.clone()));
-            self.members.push(member);
+            add(&mut self.members, member);
         }
         let messages = self.members.len() as u32 - start - 1;
         let (believes, is_true) = (world.believes_at(id, NOON_TIME), instance.clock.rate() == Rate::TRUE);
+        let bits = normaliser.bits_of_instance(world, id);
         self.add_group(Group {
             print,
             start,
-            messages,
+            messages: messages as u16,
             colour: face.colour,
             faces: [face.short, face.full],
             flights: sum,
-            bits: normaliser.bits_of_instance(world, id),
+            bits: bits.map_or([u64::MAX; 2], |Bits(bits)| [bits as u64, (bits >> 64) as u64]),
             knows_another: face.knows_another,
             believes,
             is_true,
@@ -203,7 +218,7 @@ impl<M: Subject> Parts<M> {
         let number = self.groups.len() as u32;
         let groups = &self.groups;
         self.of_groups.insert_unique(group.print, number, |&number| groups[number as usize].print);
-        self.groups.push(group);
+        add(&mut self.groups, group);
         number
     }
 
@@ -214,7 +229,7 @@ impl<M: Subject> Parts<M> {
         }
         let number = parts.len() as u32;
         numbers.insert_unique(print, number, |&number| parts[number as usize].0);
-        parts.push((print, part()));
+        add(parts, (print, part()));
         number
     }
 
@@ -287,7 +302,7 @@ impl<M: Subject> Parts<M> {
 
     pub(super) fn thaw_group(&self, number: u32, place: usize, world: &mut World<M>) {
         let Group { start, messages, .. } = self.groups[number as usize];
-        let members = &self.members[start as usize..=(start + messages) as usize];
+        let members = &self.members[start as usize..=start as usize + usize::from(messages)];
         for &member in members {
             match &self.parts[member as usize].1 {
                 Part::Instance(instance) => {
@@ -379,13 +394,15 @@ impl<M: Subject> Parts<M> {
             return number;
         }
         let start = self.members.len() as u32;
-        for &member in &from.members[group.start as usize..=(group.start + group.messages) as usize] {
+        for &member in
+            &from.members[group.start as usize..=group.start as usize + usize::from(group.messages)]
+        {
             let number = known(&mut bridge.parts, member);
             if *number == NONE {
                 let (print, part) = &from.parts[member as usize];
                 *number = self.part(*print, || part.clone());
             }
-            self.members.push(*number);
+            add(&mut self.members, *number);
         }
         self.add_group(Group { start, ..group.clone() })
     }

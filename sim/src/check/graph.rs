@@ -1,7 +1,5 @@
-//! The graph of everything that can happen, as small as it gets: a fingerprint and a byte for each node, four bytes
-//! for each edge.
-
-use hashbrown::HashTable;
+//! The graph of everything that can happen, as small as it gets: a fingerprint and a byte for each node, one to five
+//! bytes for each edge that somebody may ask for.
 
 /// How many instances a graph can tell apart.
 pub(crate) const MOST_INSTANCES: u32 = 3;
@@ -108,16 +106,169 @@ impl<T> Default for Blocks<T> {
     }
 }
 
-/// So many edges to a block, and no node's edges in two.
-const EDGES: usize = 1 << 16;
+/// The number of each node, found by its fingerprint. It has room for no more than a third more than it holds.
+#[derive(Debug, Default)]
+struct Index {
+    /// At the first free place from where its fingerprint points: its number, and some bits of that. Zero is free.
+    slots: Vec<u32>,
+    count: usize,
+}
+
+impl Index {
+    /// Where a fingerprint points, and the bits that are kept of it.
+    fn place(&self, print: u64) -> (usize, u32) {
+        let at = (u128::from(print) * self.slots.len() as u128) >> 64;
+        (at as usize, (print as u32) << NODE_BITS)
+    }
+
+    fn next(&self, at: usize) -> usize {
+        if at + 1 == self.slots.len() { 0 } else { at + 1 }
+    }
+
+    fn find(&self, print: u64, is: impl Fn(u32) -> bool) -> Option<u32> {
+        if self.slots.is_empty() {
+            return None;
+        }
+        let (mut at, bits) = self.place(print);
+        while self.slots[at] != 0 {
+            let (slot, number) = (self.slots[at], (self.slots[at] & (MOST_NODES as u32 - 1)).wrapping_sub(1));
+            if slot >> NODE_BITS == bits >> NODE_BITS && is(number) {
+                return Some(number);
+            }
+            at = self.next(at);
+        }
+        None
+    }
+
+    /// Adds the node with the next number.
+    fn add(&mut self, prints: &Blocks<u64>, print: u64) {
+        if (self.count + 1) * 4 > self.slots.len() * 3 {
+            let room = (self.slots.len() + self.slots.len() / 4).max(1 << 10);
+            // The old ones are gone before the new ones come.
+            self.slots = Vec::new();
+            self.slots = vec![0; room];
+            (0..self.count as u32).for_each(|number| self.put(prints.at(number), number));
+        }
+        self.put(print, self.count as u32);
+        self.count += 1;
+    }
+
+    fn put(&mut self, print: u64, number: u32) {
+        let (mut at, bits) = self.place(print);
+        while self.slots[at] != 0 {
+            at = self.next(at);
+        }
+        self.slots[at] = bits | (number + 1);
+    }
+}
+
+/// Edges in few bytes, as they follow each other. One to the node that is met next takes one; another one, as many more
+/// as it takes to say how long before that one its node was met.
+#[derive(Debug)]
+struct Trail {
+    blocks: Vec<Vec<u8>>,
+    /// The node that will be met next.
+    next: u32,
+    /// Where the last edge begins in its block.
+    last: usize,
+}
+
+impl Default for Trail {
+    fn default() -> Trail {
+        Trail { blocks: Vec::new(), next: FIRST, last: 0 }
+    }
+}
+
+impl Trail {
+    const BLOCK: usize = 1 << 16;
+    const LAST: u8 = (Edge::LAST >> NODE_BITS) as u8;
+
+    fn push(&mut self, edge: Edge) {
+        if self.blocks.last().is_none_or(|block| block.len() + 5 > Trail::BLOCK) {
+            self.blocks.push(Vec::with_capacity(Trail::BLOCK));
+        }
+        let Some(block) = self.blocks.last_mut() else { return };
+        self.last = block.len();
+        let back = self.next.wrapping_sub(edge.to() as u32);
+        let bytes = match back {
+            0 => 0,
+            1..0x1_0000 => 2,
+            0x1_0000..0x100_0000 => 3,
+            _ => 4,
+        };
+        // Six bits of what it is, and two for how many bytes follow.
+        block.push((edge.0 >> NODE_BITS) as u8 | ([0, 0, 1, 2, 3][bytes] << 6));
+        block.extend(&back.to_le_bytes()[..bytes]);
+        self.next += u32::from(back == 0);
+    }
+
+    /// The edge that was added last is the last one of its node.
+    fn end_row(&mut self) {
+        if let Some(block) = self.blocks.last_mut() {
+            block[self.last] |= Trail::LAST;
+        }
+    }
+
+    /// All of them, in order.
+    fn iter(&self) -> impl Iterator<Item = Edge> {
+        let mut next = FIRST;
+        self.blocks
+            .iter()
+            .flat_map(|block| {
+                let mut at = 0;
+                std::iter::from_fn(move || {
+                    let head = *block.get(at)?;
+                    let bytes = [0, 2, 3, 4][usize::from(head >> 6)];
+                    let mut back = [0; 4];
+                    back[..bytes].copy_from_slice(&block[at + 1..=at + bytes]);
+                    at += bytes + 1;
+                    Some((head, u32::from_le_bytes(back)))
+                })
+            })
+            .map(move |(head, back)| {
+                let to = next.wrapping_sub(back);
+                next += u32::from(back == 0);
+                Edge(u32::from(head & 0x3f) << NODE_BITS | to)
+            })
+    }
+
+    fn bytes(&self) -> usize {
+        self.blocks.iter().map(Vec::capacity).sum()
+    }
+}
+
+/// The edges of each node that was left, to be looked up.
+#[derive(Debug)]
+pub(crate) struct Edges {
+    all: Vec<Edge>,
+    /// Where those of each node begin, and where the last ones end.
+    starts: Vec<u32>,
+}
+
+impl Edges {
+    /// How many nodes were left.
+    pub(crate) fn nodes(&self) -> usize {
+        self.starts.len() - 1
+    }
+
+    /// Those of a node.
+    pub(crate) fn of(&self, node: usize) -> &[Edge] {
+        &self.all[self.starts[node] as usize..self.starts[node + 1] as usize]
+    }
+}
+
+/// The first node is there from the beginning; this is the one that is met first.
+const FIRST: u32 = 1;
 
 /// All nodes that were met, numbered in the order of their meeting, and the edges of those that were left.
 #[derive(Debug, Default)]
 pub(crate) struct Graph {
-    numbers: HashTable<u32>,
+    numbers: Index,
     prints: Blocks<u64>,
     sights: Blocks<u8>,
-    edges: Vec<Vec<Edge>>,
+    edges: Trail,
+    /// The edges of the node that is being left.
+    row: Vec<Edge>,
 }
 
 impl Graph {
@@ -128,7 +279,7 @@ impl Graph {
 
     /// The number of the node with that fingerprint, if it was met.
     pub(crate) fn find(&self, print: u64) -> Option<u32> {
-        self.numbers.find(print, |&number| self.prints.at(number) == print).copied()
+        self.numbers.find(print, |number| self.prints.at(number) == print)
     }
 
     /// The number of a node, and whether it is new.
@@ -137,31 +288,26 @@ impl Graph {
             return (number, false);
         }
         let number = self.prints.len() as u32;
-        let prints = &self.prints;
-        self.numbers.insert_unique(print, number, |&number| prints.at(number));
+        self.numbers.add(&self.prints, print);
         self.prints.push(print);
         self.sights.push(sight.waiting | sight.busy << MOST_INSTANCES);
         (number, true)
     }
 
-    /// Adds an edge to the node which is being left. Nodes are left in the order of their numbers.
+    /// Adds an edge to the node which is being left. Nodes are left in the order of their numbers. Nobody asks for one
+    /// just like another, nor for a fault that leads to nothing new.
     pub(crate) fn connect(&mut self, edge: Edge) {
-        match self.edges.last_mut() {
-            Some(block) => block.push(edge),
-            None => self.edges.push(vec![edge]),
+        let is_new = edge.to() == self.edges.next as usize;
+        if is_new || !(edge.is_fault() || self.row.contains(&edge)) {
+            self.row.push(edge);
+            self.edges.push(edge);
         }
     }
 
-    /// The node which was being left has been left. Each has an edge: if nothing else, time passes.
+    /// The node which was being left has been left. Each has an edge: if nothing else, something is due, or time passes.
     pub(crate) fn leave(&mut self) {
-        let Some(block) = self.edges.last_mut() else { return };
-        if let Some(edge) = block.last_mut() {
-            edge.0 |= Edge::LAST;
-        }
-        // Room for the next node, if it has no more edges than most.
-        if block.len() + 64 > EDGES {
-            self.edges.push(Vec::with_capacity(EDGES));
-        }
+        self.edges.end_row();
+        self.row.clear();
     }
 
     /// The fingerprint of a node.
@@ -176,18 +322,25 @@ impl Graph {
     }
 
     /// The edges of each node that was left, in the order of nodes.
-    pub(crate) fn rows(&self) -> impl DoubleEndedIterator<Item = &[Edge]> {
-        self.edges.iter().flat_map(|block| block.chunk_by(|edge, _| !edge.is_last()))
+    pub(crate) fn edges(&self) -> Edges {
+        let (mut all, mut starts) = (Vec::new(), vec![0]);
+        for edge in self.edges.iter() {
+            all.push(edge);
+            if edge.is_last() {
+                starts.push(all.len() as u32);
+            }
+        }
+        Edges { all, starts }
     }
 
     /// The shortest path from the first node to one.
     pub(crate) fn path_to(&self, number: u32) -> Vec<u32> {
         let mut parents = vec![u32::MAX; self.len()];
-        for (from, row) in self.rows().enumerate() {
-            for edge in row {
-                let parent = &mut parents[edge.to()];
-                *parent = (*parent).min(from as u32);
-            }
+        let mut from = 0;
+        for edge in self.edges.iter() {
+            let parent = &mut parents[edge.to()];
+            *parent = (*parent).min(from);
+            from += u32::from(edge.is_last());
         }
         let mut path = vec![number];
         while let Some(&last) = path.last().filter(|&&last| last != 0) {
@@ -199,8 +352,10 @@ impl Graph {
 
     /// The memory it takes, in bytes.
     pub(crate) fn bytes(&self) -> usize {
-        let edges: usize = self.edges.iter().map(|block| block.capacity() * size_of::<Edge>()).sum();
-        self.numbers.allocation_size() + self.prints.bytes() + self.sights.bytes() + edges
+        self.numbers.slots.capacity() * size_of::<u32>()
+            + self.prints.bytes()
+            + self.sights.bytes()
+            + self.edges.bytes()
     }
 }
 
@@ -237,7 +392,8 @@ mod tests {
         }
         assert_eq!(graph.path_to(3), [0, 1, 3]);
         assert_eq!(graph.path_to(0), [0]);
-        assert_eq!(graph.rows().map(<[Edge]>::len).collect::<Vec<_>>(), [2, 2, 2]);
+        let edges = graph.edges();
+        assert_eq!((0..edges.nodes()).map(|node| edges.of(node).len()).collect::<Vec<_>>(), [2, 2, 2]);
         assert_eq!(
             (graph.find(13), graph.find(99), graph.add(12, Sight::default())),
             (Some(3), None, (2, false))

@@ -11,15 +11,18 @@ pub(crate) const EVERYBODY: Places = (1 << MOST_INSTANCES) - 1;
 ///
 /// `AG EF`: from every node, along some path without a fault, everybody who waits is answered.
 pub(crate) fn stuck(graph: &Graph, among: Places) -> Option<(u32, u8)> {
-    let rows: Vec<&[Edge]> = graph.rows().collect();
+    let edges = graph.edges();
     let mut content: Vec<Places> =
-        (0..rows.len()).map(|node| EVERYBODY & !graph.sight(node).waiting).collect();
+        (0..edges.nodes()).map(|node| EVERYBODY & !graph.sight(node).waiting).collect();
     // Against the direction of most edges, so that few rounds are needed.
     let mut changed = true;
     while changed {
         changed = false;
-        for (node, row) in rows.iter().enumerate().rev() {
-            let ways = row.iter().filter(|edge| !edge.is_fault());
+        for node in (0..edges.nodes()).rev() {
+            if content[node] == EVERYBODY {
+                continue;
+            }
+            let ways = edges.of(node).iter().filter(|edge| !edge.is_fault());
             let more = ways.fold(content[node], |set, edge| set | edge.before(content[edge.to()]));
             changed |= more != content[node];
             content[node] = more;
@@ -41,12 +44,13 @@ pub(crate) struct Starvation {
 /// A circle without a fault in which one instance waits throughout, although time passes, nobody holds throughout
 /// and nobody stands still throughout. For graphs in which every instance keeps its place.
 pub(crate) fn starvation(graph: &Graph) -> Option<Starvation> {
-    let rows: Vec<&[Edge]> = graph.rows().collect();
+    let edges = graph.edges();
     (0..MOST_INSTANCES as u8).find_map(|place| {
         let waits = |node: usize| graph.sight(node).waiting >> place & 1 == 1;
-        let steps =
-            |node: usize| rows[node].iter().filter(move |edge| !edge.is_fault() && waits(edge.to())).copied();
-        let parts = components(rows.len(), &waits, &steps);
+        let steps = |node: usize| {
+            edges.of(node).iter().filter(move |edge| !edge.is_fault() && waits(edge.to())).copied()
+        };
+        let parts = components(edges.nodes(), &waits, &steps);
         let circle = parts.iter().find_map(|part| fair_circle(graph, part, &steps))?;
         Some(Starvation { place, circle })
     })

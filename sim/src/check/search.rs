@@ -15,6 +15,12 @@ use super::graph::{Edge, Graph, MOST_NODES, Sight};
 /// How many nodes a thread works on before the others see what it found.
 const CHUNK: usize = 1_024;
 
+/// How many bytes for each node may be kept of what nodes are made of, and of their steps.
+const BYTES_OF_PARTS: usize = 13;
+
+/// As if there were so many nodes.
+const LEAST_STATES: usize = 1 << 17;
+
 /// Where a search may stop before it is done.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
@@ -80,6 +86,7 @@ pub(crate) type Group = (Property, Option<&'static str>);
 
 /// A search and what it found.
 pub(crate) struct Search<'a, M: Subject> {
+    model: &'a Model<M>,
     label: &'a (dyn Fn(&Violation) -> Option<&'static str> + Sync),
     pub(crate) graph: Graph,
     pub(crate) generated: u64,
@@ -97,6 +104,8 @@ pub(crate) struct Search<'a, M: Subject> {
     /// How many nodes were left.
     left: u32,
     length: usize,
+    /// How many nodes there were when the workers began anew.
+    renewed: usize,
 }
 
 impl<'a, M: Subject> Search<'a, M> {
@@ -120,6 +129,7 @@ impl<'a, M: Subject> Search<'a, M> {
         let length = frontier.len();
         let met = BTreeMap::new();
         Search {
+            model,
             label,
             graph,
             generated: 1,
@@ -131,6 +141,7 @@ impl<'a, M: Subject> Search<'a, M> {
             waiting: 1,
             left: 0,
             length,
+            renewed: 0,
         }
     }
 
@@ -157,6 +168,7 @@ impl<'a, M: Subject> Search<'a, M> {
                 }
             }
             self.depth += 1;
+            self.renew();
         }
         None
     }
@@ -170,6 +182,28 @@ impl<'a, M: Subject> Search<'a, M> {
             depth: self.depth,
             frontier: self.waiting as u64,
             bytes: (self.graph.bytes() + explorers + frontier) as u64,
+        }
+    }
+
+    /// Forgets what was worked out for nodes that were left, where that takes too much room for so many nodes.
+    fn renew(&mut self) {
+        let (states, workers) = (self.graph.len(), self.workers.len());
+        let enough = states.max(LEAST_STATES) * BYTES_OF_PARTS / workers;
+        if self.renewed + self.renewed / 2 > states
+            || self.workers.iter().all(|worker| worker.explorer.bytes() < enough)
+        {
+            return;
+        }
+        self.renewed = states;
+        let first = self.left;
+        let layer = std::mem::take(&mut self.frontier);
+        let fresh: Vec<_> = (0..workers).map(|_| Worker::new(self.model, workers)).collect();
+        let old = std::mem::replace(&mut self.workers, fresh);
+        let mut bridges = vec![Bridge::default(); workers];
+        for (number, row) in (first..).zip(layer.chunks_exact(self.length)) {
+            let by = owner(self.graph.print(number), workers);
+            let theirs = self.workers[by].explorer.parts_mut();
+            theirs.adopt(row, old[by].explorer.parts(), &mut bridges[by], &mut self.frontier);
         }
     }
 
