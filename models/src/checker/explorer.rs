@@ -26,6 +26,9 @@ pub const ANSWERS: u8 = 1 << (MOST - 1);
 /// Instances that an explorer can tell apart.
 const MOST: usize = 3;
 
+/// The group of an outcome that nobody could afford so far.
+const UNTRIED: u32 = NONE - 1;
+
 /// Marks the number of a rest among those of groups.
 const REST: u32 = 1 << 31;
 
@@ -116,6 +119,10 @@ impl Rows {
 
     fn at(&self, at: u32) -> &[u32] {
         &self.0[(at >> Rows::BITS) as usize][(at & ((1 << Rows::BITS) - 1)) as usize..]
+    }
+
+    fn at_mut(&mut self, at: u32) -> &mut [u32] {
+        &mut self.0[(at >> Rows::BITS) as usize][(at & ((1 << Rows::BITS) - 1)) as usize..]
     }
 
     fn bytes(&self) -> usize {
@@ -327,15 +334,21 @@ impl<'a, M: Subject> Explorer<'a, M> {
         }
         let mut all = [Steps::default(); MOST];
         for (place, &group) in groups.iter().enumerate() {
-            all[place] = self.steps_of(group, rest, place);
+            all[place] = self.steps_of(group, rest, place, budget);
         }
         let all = &mut all[..groups.len()];
         for half in 0..2 {
             for (place, steps) in all.iter_mut().enumerate() {
-                for _ in 0..steps.counts[half] {
+                for at in 0..steps.counts[half] {
                     let outcome = self.next(steps);
-                    let ([group, rest], spends) = (outcome.parts(), outcome.spends());
+                    let ([mut group, mut rest], spends) = (outcome.parts(), outcome.spends());
                     let Some(budget) = self.parts.spend(budget, spends) else { continue };
+                    if group == UNTRIED {
+                        let number = usize::from(at + if half == 0 { 0 } else { steps.counts[0] });
+                        [group, rest] = self.try_later(groups[place], row[0], place, number);
+                        let known = Outcome::new([group, rest], spends);
+                        self.steps.at_mut(steps.start - 2)[..2].copy_from_slice(&known.0);
+                    }
                     if group == NONE || !self.step(row, place, [group, rest], budget, spends.is_some()) {
                         return false;
                     }
@@ -402,19 +415,25 @@ impl<'a, M: Subject> Explorer<'a, M> {
         left
     }
 
-    fn steps_of(&mut self, group: u32, rest: u32, place: usize) -> Steps {
+    /// The choices of an instance that is alone, and how many of them are its own.
+    fn choices_alone(&mut self, place: usize) -> usize {
+        let (id, budget) = (InstanceId(place as u32), &self.model.scope().budget);
+        self.choices.clear();
+        self.model.choices_of_instance(&self.node, NOON_TIME, id, budget, &mut self.choices);
+        let own = self.choices.len();
+        for flight in self.node.flights() {
+            self.model.choices_of_flight(&self.node, NOON_TIME, flight, budget, &mut self.choices);
+        }
+        own
+    }
+
+    fn steps_of(&mut self, group: u32, rest: u32, place: usize, budget: u32) -> Steps {
         if let Some(start) = self.alone.find([group, rest]) {
             return Steps { start: start + 2, counts: counts_in(self.steps.at(start)) };
         }
         self.thaw_alone(group, rest, place);
-        let (id, budget) = (InstanceId(place as u32), self.model.scope().budget);
+        let own = self.choices_alone(place);
         let mut choices = std::mem::take(&mut self.choices);
-        choices.clear();
-        self.model.choices_of_instance(&self.node, NOON_TIME, id, &budget, &mut choices);
-        let own = choices.len();
-        for flight in self.node.flights() {
-            self.model.choices_of_flight(&self.node, NOON_TIME, flight, &budget, &mut choices);
-        }
         let of_messages = choices.len() - own;
         let ticks = self.node.overdue(NOON_TIME + self.model.scope().tick).is_none();
         choices.extend(ticks.then_some(Choice::Tick));
@@ -422,12 +441,21 @@ impl<'a, M: Subject> Explorer<'a, M> {
         let counts = counts_in(&words);
         for &choice in &choices {
             let spends = choice.spends(&self.node);
-            words.extend(Outcome::new(self.try_alone(choice, place), spends).0);
+            let is_tried = self.parts.spend(budget, spends).is_some();
+            let parts = if is_tried { self.try_alone(choice, place) } else { [UNTRIED, 0] };
+            words.extend(Outcome::new(parts, spends).0);
         }
         self.choices = choices;
         let start = self.steps.push(&words);
         self.alone.add([group, rest], start);
         Steps { start: start + 2, counts }
+    }
+
+    /// What comes of a choice that nobody could afford before.
+    fn try_later(&mut self, group: u32, rest: u32, place: usize, number: usize) -> [u32; 2] {
+        self.thaw_alone(group, rest, place);
+        self.choices_alone(place);
+        self.try_alone(self.choices[number], place)
     }
 
     /// Makes the node a world in which but one instance is dead.
