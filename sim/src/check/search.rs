@@ -19,7 +19,7 @@ const CHUNK: usize = 1_024;
 const BYTES_OF_PARTS: usize = 13;
 
 /// As if there were so many nodes.
-const LEAST_STATES: usize = 1 << 17;
+const LEAST_STATES: usize = 1 << 19;
 
 /// Where a search may stop before it is done.
 #[derive(Clone, Copy, Debug)]
