@@ -212,9 +212,12 @@ pub struct Facts {
     pub cut_short: bool,
     /// The entry never expires.
     pub immortal: bool,
-    /// The callback of the other one was still running.
+    /// The run of the other one was not settled.
     #[serde(default, skip_serializing_if = "is_false")]
     pub beside: bool,
+    /// A run that had begun before the other one was settled after it began.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub overtaken: bool,
     /// What somebody waits for in vain, so that others do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub knot: Option<Knot>,

@@ -38,6 +38,8 @@ struct Log {
     begun: Vec<Begun>,
     last_began: Time,
     last_by: Option<InstanceId>,
+    /// An earlier run was settled after the last one began.
+    overtaken: bool,
 }
 
 /// What a caller has asked about a job and was not told.
@@ -224,7 +226,7 @@ impl Runs {
     pub(crate) fn forget(&mut self, now: Time, keeps_facts: bool, has_spacing: bool) {
         for log in &mut self.logs {
             if !keeps_facts {
-                log.last_by = None;
+                (log.last_by, log.overtaken) = (None, false);
                 log.begun.iter_mut().for_each(|begun| begun.by = InstanceId(0));
             }
             if !has_spacing {
@@ -378,6 +380,8 @@ impl<M: Subject> World<M> {
         let succeeded = std::mem::take(&mut player.succeeded);
         let Some(run) = player.run.take() else { return };
         let log = self.log_of(id, run.job);
+        let last_by = self.runs.logs[log].last_by;
+        self.runs.logs[log].overtaken |= last_by.is_some_and(|last| last != id);
         if succeeded {
             self.runs.settle(log, run);
         }
@@ -400,13 +404,14 @@ impl<M: Subject> World<M> {
         if open.is_some() && run.attempt >= most {
             log.open = None;
         }
+        let overtaken = std::mem::take(&mut log.overtaken);
         let beside = last_by.is_some_and(|last| self.is_beside(id, run.job, last));
         let log = &mut self.runs.logs[at];
         let repeats = run.occurrence.filter(|_| !is_void).and_then(|one| log.begin(one, id, most));
         if is_early {
             self.violated(Property::NotEarly, id, None, Facts::default());
         }
-        let facts = Facts { beside, ..Facts::default() };
+        let facts = Facts { beside, overtaken, ..Facts::default() };
         if let Some(other) = repeats {
             self.violated(Property::OncePerOccurrence, id, Some(other), facts);
         }
@@ -416,10 +421,9 @@ impl<M: Subject> World<M> {
         }
     }
 
-    /// Whether a callback for that job still runs on another instance.
+    /// Whether a run of that job on another instance is not settled.
     fn is_beside(&self, id: InstanceId, job: JobId, other: InstanceId) -> bool {
-        let runs = self.runs.run(other).is_some_and(|run| run.job == job);
-        other != id && runs && self.instances[other.index()].caller.stage == Stage::Holding
+        other != id && self.runs.run(other).is_some_and(|run| run.job == job)
     }
 
     /// The run is over: what was accepted and never begun, who was never answered?

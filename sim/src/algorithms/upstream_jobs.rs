@@ -2,7 +2,7 @@
 
 use fencepost::time::Span;
 use fencepost_models::fault::{Fault, FaultSet};
-use fencepost_models::property::{Property, Violation};
+use fencepost_models::property::Property;
 use fencepost_models::subject::{JobId, Knot};
 use fencepost_models::upstream::plugin_api_job::{PluginApiJob, PluginApiJobConfig, Strategy};
 use fencepost_models::upstream::plugin_api_once::{PluginApiOnce, PluginApiOnceConfig};
@@ -32,7 +32,7 @@ fn plugin_api_job() -> Registration<PluginApiJob> {
             Property::NoJobLost,
         ])
         .meets(faults())
-        .known_defects(&[J1, J4, J3, J2, J5])
+        .known_defects(&[J1, J2, J4, J3, J5])
 }
 
 fn job_config(dice: &mut Dice) -> PluginApiJobConfig {
@@ -77,14 +77,14 @@ const J2: Defect = Defect {
     label: "J2",
     sentence: "a run that was overtaken sets the time of the last one back, and the next one comes too soon",
     breaks: &[Property::OncePerOccurrence],
-    recognise: |_| true,
+    recognise: |violation| violation.facts.overtaken,
 };
 
 const J3: Defect = Defect {
     label: "J3",
-    sentence: "when the job ran last is not known to whoever reads a replica that lags, or comes after a save that failed",
+    sentence: "when the job ran last is not known to whoever reads a replica that lags, has lost its mutex, or comes after a save that failed",
     breaks: &[Property::OncePerOccurrence],
-    recognise: |violation| is_unsaved(violation) || violation.facts.culprit.has(Fault::StaleRead),
+    recognise: |_| true,
 };
 
 const J4: Defect = Defect {
@@ -170,11 +170,3 @@ const O11: Defect = Defect {
     breaks: &[Property::NotEarly],
     recognise: |_| true,
 };
-
-/// Whether what should have been written after the last run may not have been. Whoever begins again what it has begun
-/// itself has forgotten it.
-fn is_unsaved(violation: &Violation) -> bool {
-    let lost = [Fault::Crash, Fault::RequestLost, Fault::CutToStore];
-    let last = violation.facts.other;
-    last.has_any(&ERRORS) || last.has_any(&lost) || violation.other == Some(violation.culprit)
-}
