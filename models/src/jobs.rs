@@ -1,5 +1,6 @@
 //! What the world has to know of our jobs.
 
+use fencepost::calendar::Schedule;
 use fencepost::job::{Event, Job, JobTerms, Misfire, Outcome, Request};
 use fencepost::machine::Relocate;
 use fencepost::mutex::Mutex;
@@ -93,6 +94,17 @@ impl Subject for Job {
 
     fn stable_round_trip(config: &JobTerms) -> Span {
         Mutex::stable_round_trip(&config.run().mutex)
+    }
+
+    /// From one beginning to the next, an interval passes, but for what may pass between a claim and its beginning: that
+    /// is less than the lock lives.
+    fn spacing(config: &JobTerms) -> Span {
+        match config.config().schedule {
+            Schedule::Interval(interval) => {
+                interval.minus(interval.portion(Self::drift(config))).minus(Self::ttl(config) * 2)
+            }
+            _ => Span::ZERO,
+        }
     }
 
     fn period(config: &JobTerms) -> Span {

@@ -348,7 +348,7 @@ impl<M: Subject> World<M> {
     }
 
     /// Whether believed exclusion can be asked for: not while clocks stand still or writes were lost.
-    fn is_belief_judged(&self) -> bool {
+    pub(crate) fn is_belief_judged(&self) -> bool {
         self.strict || self.now >= self.void_until
     }
 

@@ -59,7 +59,6 @@ struct Asked {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
 struct Player {
     run: Option<Run>,
-    succeeded: bool,
     /// Its callback was told to stop.
     interrupted: bool,
     asked: Vec<Asked>,
@@ -315,7 +314,11 @@ impl<M: Subject> World<M> {
                 }
             }
             Ask::Finish(succeeded) => {
-                self.runs.players[id.index()].succeeded = succeeded;
+                // Whatever becomes of the outcome, it has run.
+                if let Some(run) = self.runs.run(id).copied().filter(|_| succeeded) {
+                    let log = self.log_of(id, run.job);
+                    self.runs.settle(log, run);
+                }
                 if !succeeded && !self.runs.is_interrupted(id) {
                     self.note(id, Fault::CallbackFails);
                 }
@@ -377,14 +380,10 @@ impl<M: Subject> World<M> {
         self.disbelieve(id);
         let player = &mut self.runs.players[id.index()];
         player.interrupted = false;
-        let succeeded = std::mem::take(&mut player.succeeded);
         let Some(run) = player.run.take() else { return };
         let log = self.log_of(id, run.job);
         let last_by = self.runs.logs[log].last_by;
         self.runs.logs[log].overtaken |= last_by.is_some_and(|last| last != id);
-        if succeeded {
-            self.runs.settle(log, run);
-        }
     }
 
     /// A callback begins: too early, once too often, too soon after the last one?
@@ -415,8 +414,15 @@ impl<M: Subject> World<M> {
         if let Some(other) = repeats {
             self.violated(Property::OncePerOccurrence, id, Some(other), facts);
         }
+        // Whoever stood still together with its clocks begins late what it had claimed.
+        let may_judge = self.is_belief_judged();
         let spacing = M::spacing(&self.config);
-        if spacing > Span::ZERO && last_began != Time::ZERO && now < last_began + spacing && !is_void {
+        if spacing > Span::ZERO
+            && last_began != Time::ZERO
+            && now < last_began + spacing
+            && !is_void
+            && may_judge
+        {
             self.violated(Property::OncePerOccurrence, id, last_by, facts);
         }
     }

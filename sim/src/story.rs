@@ -6,7 +6,7 @@ use fencepost::time::Span;
 use fencepost_models::clock::Time;
 use fencepost_models::property::Violation;
 use fencepost_models::store::{Mark, Touch};
-use fencepost_models::subject::{Ask, InstanceId, Occurrence, Run, Subject, Told};
+use fencepost_models::subject::{Ask, InstanceId, Occurrence, Play, Run, Subject, Told};
 use fencepost_models::world::{Action, FlightId, LegKind, Service, Stage, State, World};
 use serde::Serialize;
 
@@ -229,7 +229,7 @@ impl Teller {
             return (format!("{name} is lost on the broken link"), true, true);
         }
         let did = match world.touched() {
-            Some((by, touch, to_lock)) => outcome(by.instance, touch, to_lock),
+            Some((by, touch, to_lock)) => outcome(by.instance, touch, written::<M>(to_lock)),
             None => String::new(),
         };
         let notable = !matches!(world.touched(), Some((_, Touch::Refused(_) | Touch::None, _)) | None);
@@ -244,8 +244,17 @@ impl Teller {
     }
 }
 
-fn outcome(by: InstanceId, touch: Touch, to_lock: bool) -> String {
-    let what = if to_lock { "the lock" } else { "its place in line" };
+/// What it is that an operation wrote.
+fn written<M: Subject>(to_lock: bool) -> &'static str {
+    match M::PLAY {
+        _ if to_lock => "the lock",
+        Play::Lock => "its place in line",
+        Play::Job => "the record",
+        Play::Once => "the entry",
+    }
+}
+
+fn outcome(by: InstanceId, touch: Touch, what: &str) -> String {
     let whose = |mark: Mark| {
         if mark.by.instance == by { "its own".to_owned() } else { format!("that of {}", mark.by.instance) }
     };
@@ -313,7 +322,8 @@ fn sent<M: Subject>(world: &World<M>) -> String {
 
 /// A call's name as a noun.
 fn noun(call: &str) -> String {
-    call.trim_start_matches("Line(").trim_end_matches(')').to_lowercase()
+    let call = call.trim_start_matches("Line(").trim_start_matches("Run(");
+    call.replace('(', " ").replace(')', "").to_lowercase()
 }
 
 fn asks(ask: Ask) -> String {

@@ -84,7 +84,7 @@ struct JobAblation {
     defect: Defect,
 }
 
-const JOB_ABLATIONS: [JobAblation; 4] = [
+const JOB_ABLATIONS: [JobAblation; 3] = [
     JobAblation {
         protection: JobProtection::OccurrenceClaim,
         name: "ablation/job-occurrence-claim",
@@ -92,17 +92,6 @@ const JOB_ABLATIONS: [JobAblation; 4] = [
         defect: Defect {
             label: "unclaimed",
             sentence: "an occurrence whose run died, or lost its lock, is run again",
-            breaks: &[Property::OncePerOccurrence],
-            recognise: |_| true,
-        },
-    },
-    JobAblation {
-        protection: JobProtection::FencedMetadata,
-        name: "ablation/job-fenced-metadata",
-        about: "the recurring job that writes its outcome over whatever is there",
-        defect: Defect {
-            label: "unfenced",
-            sentence: "a run that lost its lock overwrites what a later one has written, and that one is repeated",
             breaks: &[Property::OncePerOccurrence],
             recognise: |_| true,
         },

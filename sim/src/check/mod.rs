@@ -89,8 +89,12 @@ impl CheckPlan {
 
     /// The plans that it comes to: one, or one for each fault.
     pub(crate) fn parts(&self) -> Vec<CheckPlan> {
-        let faults = Spend::ALL.into_iter().filter(|&what| self.budget.left(what) > 0);
-        let alone = |what| Budget::NONE.with(what, self.budget.left(what));
+        // What callers ask is no fault: it happens beside each of them.
+        let asks = [Spend::Schedule, Spend::Reschedule, Spend::Withdraw];
+        let usual = asks.into_iter().fold(Budget::NONE, |all, what| all.with(what, self.budget.left(what)));
+        let faults =
+            Spend::ALL.into_iter().filter(|what| self.budget.left(*what) > 0 && !asks.contains(what));
+        let alone = |what| usual.with(what, self.budget.left(what));
         let budgets: Vec<_> = if self.apart { faults.map(alone).collect() } else { vec![self.budget] };
         budgets.into_iter().map(|budget| CheckPlan { budget, ..self.clone() }).collect()
     }

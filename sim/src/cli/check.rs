@@ -221,8 +221,9 @@ fn head(verb: &str, algorithm: &dyn Algorithm, plan: &CheckPlan) -> String {
     let faults = if faults.is_empty() { "no faults".to_owned() } else { faults.join(", ") };
     let hints = if plan.hints { " · hints" } else { "" };
     let apart = if plan.apart { ", each by itself" } else { "" };
+    let jobs = if plan.jobs > 1 { format!(" · {} jobs", plan.jobs) } else { String::new() };
     format!(
-        "{verb} {} · {} instances · ttl {}, delay {}{hints} · {faults}{apart}",
+        "{verb} {} · {} instances{jobs} · ttl {}, delay {}{hints} · {faults}{apart}",
         algorithm.card().name,
         plan.instances,
         plan.ttl,

@@ -1,0 +1,101 @@
+//! What the laboratory promises of jobs: ours survive, each protection is needed, and the originals are caught.
+
+use fencepost_sim::{
+    Algorithm, Budget, CheckPlan, Fault, FaultSet, Property, Report, Ruling, Spend, algorithms, hunt,
+};
+
+fn algorithm(name: &str) -> Box<dyn Algorithm> {
+    let mut all = algorithms().into_iter();
+    all.find(|one| one.card().name == name).unwrap_or_else(|| panic!("{name} is registered"))
+}
+
+#[test]
+fn jobs_survive_the_storm_and_every_fault_is_noticed() {
+    let (job, once) = (algorithm("job"), algorithm("once"));
+    let reports = [hunt(&*job).seeds(500).run(), hunt(&*once).seeds(150).run()];
+    let mut ledger = reports[0].ledger.clone();
+    reports.iter().for_each(Report::expect_clean);
+    ledger.merge(&reports[1].ledger);
+    // An entry of a job that expires too early or too late is seldom looked at then.
+    let seldom = FaultSet::of(&[Fault::ExpiryEarly, Fault::ExpiryLate]);
+    assert_eq!(ledger.unproven().without(seldom), FaultSet::NONE);
+}
+
+/// A hunt finds what is wrong, as what it is known, and nothing else.
+#[track_caller]
+fn assert_found(name: &str, seeds: u64, labels: &[&str]) {
+    let algorithm = algorithm(name);
+    let report = hunt(&*algorithm).seeds(seeds).run();
+    let unknown: Vec<_> = report.unknown().map(|find| (find.group.property, find.seed)).collect();
+    assert_eq!(unknown, [], "{name}: found and not declared");
+    for label in labels {
+        let find = report.find(label).unwrap_or_else(|| panic!("{name}: {label} is found"));
+        let replayed = algorithm.replay(&find.trace).expect("its own trace");
+        assert_eq!(replayed.divergence, None, "{name}: {label}");
+    }
+}
+
+#[test]
+fn each_protection_of_a_job_is_needed() {
+    assert_found("ablation/job-occurrence-claim", 60, &["unclaimed"]);
+    assert_found("ablation/job-interrupt", 300, &["uninterrupted"]);
+    assert_found("ablation/job-claim-first", 120, &["too-soon"]);
+    assert_found("ablation/once-claim", 20, &["unclaimed"]);
+    assert_found("ablation/once-generation", 20, &["stale-timer"]);
+    assert_found("ablation/once-claim-first", 20, &["too-soon"]);
+}
+
+#[test]
+fn the_job_of_the_plugin_api_shows_its_defects_and_no_others() {
+    assert_found("upstream/plugin-api-job", 3_000, &["J1", "J2", "J3", "J4", "J5"]);
+}
+
+#[test]
+fn the_scheduler_of_the_plugin_api_is_caught() {
+    assert_found("upstream/plugin-api-once", 30, &["O1", "O3", "O4", "O9"]);
+}
+
+/// Every interleaving: what is proved, and in how many states, so that a lost transition fails here.
+#[test]
+fn a_job_and_a_job_that_runs_once_are_proved() {
+    let job = Budget::NONE.with(Spend::Crash, 1);
+    let once = Budget::NONE.with(Spend::Schedule, 1).with(Spend::Failure, 1);
+    for (name, budget, states) in [("job", job, JOB), ("once", once, ONCE)] {
+        let algorithm = algorithm(name);
+        let usual = algorithm.check_plan().expect("it has one").clone();
+        let plan = CheckPlan { budget, apart: false, ..usual };
+        let results = algorithm.check(&plan, &|_| true).expect("the plan makes sense");
+        for checked in &results {
+            assert!(checked.is_proved() && !checked.is_violated(), "{name}: {checked:#?}");
+            for property in [Property::OncePerOccurrence, Property::NoJobLost] {
+                let row = checked.rows.iter().find(|row| row.property == property);
+                assert_eq!(row.map(|row| &row.ruling), Some(&Ruling::Proved), "{name}: {property}");
+            }
+        }
+        let found: Vec<u64> = results.iter().map(|checked| checked.states).collect();
+        assert_eq!(found, states, "{name}");
+    }
+}
+
+/// What a check refutes, on a path that can be applied again.
+#[test]
+fn a_check_misses_each_protection_too() {
+    for (name, property) in [
+        ("ablation/job-occurrence-claim", Property::OncePerOccurrence),
+        ("ablation/job-interrupt", Property::LossNoticed),
+        ("ablation/once-claim-first", Property::OncePerOccurrence),
+    ] {
+        let algorithm = algorithm(name);
+        let plan = algorithm.check_plan().expect("it has one").clone();
+        let results = algorithm.check(&plan, &|_| true).expect("the plan makes sense");
+        let examples: Vec<_> = results.iter().flat_map(|checked| &checked.counterexamples).collect();
+        assert!(examples.iter().any(|one| one.property == property), "{name}");
+        for example in examples {
+            let replayed = algorithm.replay(&example.trace).expect("it is a trace");
+            assert_eq!(replayed.divergence, None, "{name}: {}", example.property);
+        }
+    }
+}
+
+const JOB: &[u64] = &[35_703];
+const ONCE: &[u64] = &[0, 0];
