@@ -1,5 +1,6 @@
-//! What the benchmarks compare us with: the reference workload on other people's machinery, and
-//! what others show theirs with.
+//! What the benchmarks run: the reference workload on other people's machinery, what others show theirs with, and
+//! a scheduler with very many jobs.
 
+pub mod pending;
 pub mod tokio_w;
 pub mod two_phase;

@@ -19,6 +19,8 @@ use crate::cli::Lab;
 use crate::plans;
 use crate::scenario::pick;
 
+pub(crate) use jobs::PROMISES as JOB_PROMISES;
+
 /// The laboratory of `fencelab`.
 pub fn lab() -> Lab {
     algorithms().into_iter().fold(Lab::new(), Lab::with_boxed)

@@ -18,7 +18,7 @@ use crate::plans;
 use crate::scenario::pick;
 
 /// What a job promises as the lock that it runs under, and beyond.
-const PROMISES: [Property; 14] = [
+pub(crate) const PROMISES: [Property; 14] = [
     Property::BelievedExclusion,
     Property::FencedExclusion,
     Property::NoTheft,
