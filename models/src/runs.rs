@@ -315,7 +315,9 @@ impl<M: Subject> World<M> {
             }
             Ask::Finish(succeeded) => {
                 // Whatever becomes of the outcome, it has run.
-                if let Some(run) = self.runs.run(id).copied().filter(|_| succeeded) {
+                // Nobody asks about a recurring job, so nobody has to hear of it: there may be very many instances.
+                let concerns = succeeded && M::PLAY == Play::Once;
+                if let Some(run) = self.runs.run(id).copied().filter(|_| concerns) {
                     let log = self.log_of(id, run.job);
                     self.runs.settle(log, run);
                 }

@@ -87,8 +87,10 @@ pub(crate) fn job_cases(
     ticks: &Ticks,
     ablated: Option<JobProtection>,
 ) -> Result<Vec<Case<JobTerms>>, String> {
+    // What is missed is run as of now. A laboratory sees it repeated only within the grace.
+    let grace = if ablated.is_some() { TICK * 5 } else { TICK };
     let config = JobConfig {
-        grace: TICK,
+        grace,
         look_interval: TICK * 2,
         mutex: mutex_in_ticks(ticks, Fairness::Unordered, None),
         ablated,
