@@ -144,6 +144,30 @@ fn the_status_tells_clean_from_broken_from_wrong() {
 }
 
 #[test]
+fn a_check_tells_proved_from_violated_from_incomplete_from_wrong() {
+    const INCOMPLETE: Option<i32> = Some(3);
+    let dir = folder("check");
+    let said = fencelab(&dir, &["check", "mutex", "--no-faults"]);
+    assert_eq!(said.status, CLEAN, "{}", said.err);
+    assert!(said.out.contains("proved within these bounds"), "{}", said.out);
+
+    let said = fencelab(&dir, &["check", "ablation/identity"]);
+    assert_eq!(said.status, BROKEN, "{}", said.err);
+    let trace = said.out.split_whitespace().find(|word| word.ends_with(".jsonl")).expect("a trace is named");
+    assert_eq!(fencelab(&dir, &["replay", trace]).status, BROKEN);
+
+    let said = fencelab(&dir, &["check", "mutex", "--max-states", "1000"]);
+    assert_eq!(said.status, INCOMPLETE, "{}", said.err);
+    assert!(!said.out.contains("proved within"), "what was not finished is not proved:\n{}", said.out);
+
+    is_refused(&dir, &["check", "mutex", "--instances", "9"], "takes 1 to 3");
+    is_refused(&dir, &["check", "mutex", "--pauses", "99"], "accepted are 0 to 20");
+    is_refused(&dir, &["check", "once", "--jobs", "9"], "takes 1 to 2");
+    is_refused(&dir, &["check", "mutex", "--rejoins", "1"], "means nothing without --crashes");
+    is_refused(&dir, &["check", "lab/wiped-counter"], "it can be hunted, not checked");
+}
+
+#[test]
 fn a_wrong_argument_is_answered_by_one_that_would_do() {
     let dir = folder("usage");
     let cases: [(&str, &str); 30] = [

@@ -260,7 +260,8 @@ const SIMULATED_ONLY: [(Property, &str); 2] = [
 
 /// Why an algorithm cannot be checked.
 pub(crate) fn no_ticks(card: &Card) -> String {
-    format!("{} says nothing of lengths in ticks: it can be hunted, not checked", card.name)
+    let name = &card.name;
+    format!("{name} says nothing of lengths in ticks: it can be hunted, not checked (hunt {name})")
 }
 
 /// The scope of one configuration.

@@ -241,6 +241,7 @@ impl Lab {
             keep_going: args.keep_going,
             ..args.bounds.plan(algorithm)?
         };
+        plan.validate()?;
         std::fs::create_dir_all(&args.out)
             .map_err(|error| format!("cannot make {}: {error}", args.out.display()))?;
         let results = watched(algorithm, &plan, as_json)?;
