@@ -285,6 +285,7 @@ fn a_setup_that_asks_for_nonsense_is_refused() {
         ("instances", json!(-1), "setup is not one of this algorithm"),
         ("resources", json!(0), "resources is 0"),
         ("stores", json!(0), "stores is 0"),
+        ("jobs", json!(101), "jobs is 101; it must be from 0 to 100"),
         ("config", json!({}), "setup is not one of this algorithm"),
         ("bounds", json!(null), "setup is not one of this algorithm"),
         ("surprise", json!(1), "setup is not one of this algorithm"),

@@ -136,6 +136,8 @@ pub enum TraceError {
 
 /// The most that a setup may ask for, so that a typing error does not fill the memory.
 const MOST_INSTANCES: u32 = 10_000;
+/// No caller has more jobs.
+const MOST_JOBS: u32 = 100;
 /// No algorithm asks more stores.
 const MOST_STORES: u32 = 16;
 /// The last moment of any trace: about 146 years.
@@ -207,6 +209,9 @@ impl Trace {
             if !(1..=most).contains(&count) {
                 return Err(wrong(format!("{field} is {count}; it must be from 1 to {most}")));
             }
+        }
+        if setup.jobs > MOST_JOBS {
+            return Err(wrong(format!("jobs is {}; it must be from 0 to {MOST_JOBS}", setup.jobs)));
         }
         Ok(setup)
     }
