@@ -15,6 +15,7 @@
 //! | [`job`] | the recurring job |
 //! | [`once`] | jobs that run once |
 //! | [`run`] | one run of something under a lock, claimed before it begins: what jobs are made of |
+//! | [`engine`] | what a real store has to do |
 //!
 //! The crate is `no_std` with `alloc`, and does no I/O.
 
@@ -23,6 +24,7 @@
 extern crate alloc;
 
 pub mod calendar;
+pub mod engine;
 pub mod job;
 pub mod lease;
 pub mod line;
