@@ -213,18 +213,14 @@ pub struct Facts {
     /// The entry never expires.
     pub immortal: bool,
     /// The run of the other one was not settled.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub beside: bool,
     /// A run that had begun before the other one was settled after it began.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub overtaken: bool,
     /// What somebody waits for in vain, so that others do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub knot: Option<Knot>,
-}
-
-fn is_false(is: &bool) -> bool {
-    !is
 }
 
 /// A promise that was broken.

@@ -174,9 +174,7 @@ impl<M: Subject> Registration<M> {
     }
 
     fn cases(&self, plan: &CheckPlan) -> Result<Vec<Case<M::Config>>, String> {
-        let (_, cases) = self.exhaustive.as_ref().ok_or_else(|| {
-            format!("{} says nothing of lengths in ticks: it can only be hunted", self.card.name)
-        })?;
+        let (_, cases) = self.exhaustive.as_ref().ok_or_else(|| check::no_ticks(&self.card))?;
         plan.validate()?;
         cases(&plan.ticks())
     }

@@ -69,7 +69,8 @@ pub struct Message {
     pub nth: u32,
 }
 
-fn is_zero(number: &u32) -> bool {
+/// What is left out where it is nothing.
+pub(crate) fn is_zero(number: &u32) -> bool {
     *number == 0
 }
 

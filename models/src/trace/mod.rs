@@ -12,7 +12,7 @@ use fencepost::time::Draw;
 use serde::{Deserialize, Serialize};
 
 pub use deed::{Deed, Message, describe, resolve};
-pub(crate) use deed::{instance, maybe_instance};
+pub(crate) use deed::{instance, is_zero, maybe_instance};
 
 use crate::clock::Time;
 use crate::property::{Property, Violation};

@@ -12,7 +12,7 @@ use crate::clock::{Clock, Rate, Time};
 use crate::fault::{Fault, FaultSet};
 use crate::property::Fate;
 use crate::store::{Simulated, Tag};
-use crate::subject::{Ask, InstanceId, Play, Run, Subject, Told};
+use crate::subject::{Ask, InstanceId, Play, Subject, Told};
 
 /// How an instance is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -265,18 +265,11 @@ impl<M: Subject> World<M> {
         self.digest.word(told_code(told));
         self.told.push((id, told));
         let ttl = M::ttl(&self.config);
-        let instance = &mut self.instances[id.index()];
         match told {
-            Told::Acquired(token) => {
-                instance.caller.stage = Stage::Holding;
-                instance.caller.token = token;
-                instance.lease_end = mono + ttl;
-                if let Some(token) = token {
-                    let acquisition = instance.caller.acquisition;
-                    self.judge_write(id, token.0, acquisition);
-                }
-            }
-            Told::Began(run) => self.begin_run(id, run, mono),
+            Told::Acquired(token) => self.hold(id, token, mono + ttl),
+            // Of jobs that are each run under a lock of its own, no monitor follows the locks.
+            Told::Began(run) if M::PLAY == Play::Once => self.hold(id, run.token, Instant::MAX),
+            Told::Began(run) => self.hold(id, run.token, mono + ttl),
             Told::Ended => self.go_on(id),
             Told::Denied | Told::Released | Told::Lost | Told::Closed => {
                 self.abandon(id);
@@ -292,14 +285,12 @@ impl<M: Subject> World<M> {
         }
     }
 
-    /// A callback begins, and writes to what its token guards.
-    fn begin_run(&mut self, id: InstanceId, run: Run, mono: Instant) {
-        // Of jobs that are each run under a lock of its own, no monitor follows the locks.
-        let lease_end = if M::PLAY == Play::Job { mono + M::ttl(&self.config) } else { Instant::MAX };
+    /// A caller holds, or its callback begins: it writes to what its token guards.
+    fn hold(&mut self, id: InstanceId, token: Option<FencingToken>, lease_end: Instant) {
         let instance = &mut self.instances[id.index()];
-        (instance.caller.stage, instance.caller.token) = (Stage::Holding, run.token);
+        (instance.caller.stage, instance.caller.token) = (Stage::Holding, token);
         instance.lease_end = lease_end;
-        if let Some(token) = run.token {
+        if let Some(token) = token {
             let acquisition = instance.caller.acquisition;
             self.judge_write(id, token.0, acquisition);
         }
@@ -343,12 +334,11 @@ impl<M: Subject> World<M> {
         let instance = &mut self.instances[id.index()];
         instance.state = State::Paused;
         instance.hit(fault);
-        self.excuse();
-        let instance = &mut self.instances[id.index()];
         if fault == Fault::Suspend {
             instance.clock.set_rate(now, Rate::STOPPED);
             self.void_until = Time::MAX;
         }
+        self.excuse();
     }
 
     pub(super) fn resume(&mut self, id: InstanceId) {

@@ -21,7 +21,7 @@ use crate::fault::{Fault, FaultSet, Ledger};
 use crate::property::{Fence, PropertySet, Verdict};
 use crate::runs::Runs;
 use crate::store::{Mark, SimStore, Simulated, Tag, Touch};
-use crate::subject::{InstanceId, JobId, Play, Run, Subject, Told};
+use crate::subject::{InstanceId, JobId, Play, Subject, Told};
 
 use action::code;
 pub use action::{Action, Refusal, Service};
@@ -56,7 +56,7 @@ pub struct Setup<C> {
     /// How many locks; instance `i` uses lock `i mod resources`.
     pub resources: u32,
     /// How many jobs callers schedule on each resource; none, if they only lock.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "crate::trace::is_zero")]
     pub jobs: u32,
     /// How many stores.
     pub stores: u8,
@@ -70,10 +70,6 @@ pub struct Setup<C> {
     /// Whether believed exclusion is judged even while what it assumes is broken: to see what happens then.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub strict: bool,
-}
-
-fn is_zero(number: &u32) -> bool {
-    *number == 0
 }
 
 /// The world. See the module documentation.
@@ -296,11 +292,6 @@ impl<M: Subject> World<M> {
             let guarded = self.guarded_by(id);
             self.believers[guarded].retain(|&other| other != id);
         }
-    }
-
-    /// The callback that runs on an instance.
-    pub fn run(&self, id: InstanceId) -> Option<&Run> {
-        self.runs.run(id)
     }
 
     /// Whether an instance was asked to close and has not.
