@@ -10,7 +10,7 @@
 //! | | |
 //! |---|---|
 //! | one at a time | as long as clocks keep their assumed drift and a callback ends when it is interrupted; the token protects a resource whatever happens |
-//! | once per occurrence | always: an occurrence is claimed before its callback begins, and claimed once |
+//! | once per occurrence | an occurrence is claimed before its callback begins, and claimed once; a store that loses what it has acknowledged may let it be claimed again |
 //! | none is lost | an occurrence is run, unless its claimant died or lost its lock, or a policy drops it: [`Misfire`], [`Overlap`] |
 //! | no wall clock | what is due is decided by the store's clock; an instance only measures how long to wait |
 //!

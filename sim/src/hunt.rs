@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZero;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use fencepost::time::Span;
@@ -63,8 +63,8 @@ pub struct Watch {
     pub simulated: AtomicU64,
     /// Violations, by property.
     pub violations: [AtomicU64; Property::ALL.len()],
-    /// Set it to end the hunt soon.
-    pub stop: AtomicBool,
+    /// Set it to end the hunt soon. Several hunts may share it.
+    pub stop: Arc<AtomicBool>,
 }
 
 /// Failures of one kind.

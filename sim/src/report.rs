@@ -176,6 +176,29 @@ pub fn summary(report: &Report, card: &Card) -> String {
     text
 }
 
+/// What a hunt came to, in one line of many.
+pub fn brief(report: &Report) -> String {
+    let verdict = match report.groups.len() {
+        0 => style("no violation".to_owned()).green(),
+        1 => style("1 kind of violation".to_owned()).red(),
+        kinds => style(format!("{kinds} kinds of violation")).red(),
+    };
+    let unproven = report.ledger.unproven();
+    let faults = if unproven.is_empty() {
+        "every fault observed".to_owned()
+    } else {
+        format!("never observed: {}", fault_names(unproven))
+    };
+    format!(
+        "{}  {} seeds · {} events · {:.1} s · {faults} · hash {} · {verdict}\n",
+        pad(&style(&report.algorithm).bold().to_string(), 14),
+        thousands(report.seeds),
+        thousands(report.events),
+        report.elapsed.as_secs_f64(),
+        hash_name(report.hash),
+    )
+}
+
 fn defects(report: &Report, card: &Card) -> String {
     let mut text = format!("\n{}\n", style("known defects").bold());
     let _ = writeln!(
@@ -369,8 +392,8 @@ pub fn checked(checked: &Checked, card: &Card, files: &[&str], command: &str) ->
     text
 }
 
-/// The list of algorithms: a line for each.
-pub fn list<'a>(algorithms: impl Iterator<Item = &'a dyn Algorithm>) -> String {
+/// The list of algorithms: a line for each, and what it promises, if that is asked for.
+pub fn list<'a>(algorithms: impl Iterator<Item = &'a dyn Algorithm>, with_promises: bool) -> String {
     let mut text = String::new();
     for algorithm in algorithms {
         let card = algorithm.card();
@@ -379,9 +402,12 @@ pub fn list<'a>(algorithms: impl Iterator<Item = &'a dyn Algorithm>) -> String {
             [] => style("expected clean".to_owned()).green(),
             labels => style(format!("expected broken ({})", labels.join(" "))).red(),
         };
-        let name = pad(&style(&card.name).bold().to_string(), 28);
-        let promises = style(promises(card)).dim();
-        let _ = writeln!(text, "{name}  {} · {expected} · {promises}", card.about);
+        let name = pad(&style(&card.name).bold().to_string(), 30);
+        let commands = if algorithm.check_plan().is_some() { "hunt, check" } else { "hunt" };
+        let _ = writeln!(text, "{name}  {} · {expected} · {}", card.about, style(commands).dim());
+        if with_promises {
+            let _ = writeln!(text, "{:30}  {}", "", style(promises(card)).dim());
+        }
     }
     text
 }

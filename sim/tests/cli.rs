@@ -125,11 +125,12 @@ fn inserted(trace: &str, at: usize, line: &str) -> String {
 fn the_status_tells_clean_from_broken_from_wrong() {
     let dir = folder("status");
     let (broken, _) = broken_seed(&dir, "no-theft");
-    let cases: [(&[&str], _); 10] = [
+    let cases: [(&[&str], _); 11] = [
         (&["list"], CLEAN),
         (&["--help"], CLEAN),
         (&["hunt", "--help"], CLEAN),
         (&["--version"], CLEAN),
+        (&["list", "--promises"], CLEAN),
         (&["hunt", "mutex", "--seeds", "20"], CLEAN),
         (&["replay", "mutex", "--seed", "7"], CLEAN),
         (&["hunt", UPSTREAM, "--seeds", "50"], BROKEN),
@@ -459,19 +460,34 @@ fn a_clean_trace_replays_cleanly_and_has_nothing_to_shrink() {
 }
 
 #[test]
+fn a_hunt_of_all_runs_everything_that_is_expected_to_be_clean() {
+    let dir = folder("all");
+    let said = fencelab(&dir, &["hunt", "all", "--seeds", "20"]);
+    assert_eq!(said.status, CLEAN, "{}", said.err);
+    let listed = fencelab(&dir, &["list"]).out;
+    let name = |line: &str| line.split_whitespace().next().unwrap_or_default().to_owned();
+    let expected: Vec<_> = listed.lines().filter(|line| line.contains("expected clean")).map(name).collect();
+    let hunted: Vec<_> = said.out.lines().map(name).collect();
+    assert!(expected.contains(&"mutex".to_owned()) && expected.contains(&"job".to_owned()));
+    assert_eq!(hunted, expected);
+    assert!(said.out.lines().all(|line| line.contains("20 seeds")), "{}", said.out);
+}
+
+#[test]
 fn json_is_one_object_on_one_line() {
     let dir = folder("json");
     let (broken, _) = broken_seed(&dir, "no-theft");
     fs::write(dir.join("trace.jsonl"), shrunk_trace(&dir)).expect("a file");
     let damaged = edited(&shrunk_trace(&dir), -1, |end| end["end"]["hash"] = json!("0"));
     fs::write(dir.join("damaged.jsonl"), damaged).expect("a file");
-    let cases: [(&[&str], _, &[&str]); 6] = [
+    let cases: [(&[&str], _, &[&str]); 7] = [
         (&["list", "--json"], CLEAN, &["algorithms"]),
         (
             &["hunt", "mutex", "--seeds", "20", "--json"],
             CLEAN,
             &["hash", "seeds", "finds", "ledger", "clean"],
         ),
+        (&["hunt", "all", "--seeds", "20", "--json"], CLEAN, &["hunts", "clean", "interrupted"]),
         (&["--json", "hunt", UPSTREAM, "--seeds", "50"], BROKEN, &["hash", "violations", "not_found"]),
         (
             &["replay", UPSTREAM, "--seed", &broken, "--json"],

@@ -1,12 +1,11 @@
 //! The command line that every laboratory shares: [`Lab`] is a list of registrations and a `main`.
 
 mod check;
+mod hunt;
 
-use std::io::{IsTerminal, Write as _};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
@@ -17,10 +16,10 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use crate::algorithm::{Algorithm, Replayed};
-use crate::hunt::{Find, Hunt, Report, Watch, hunt};
 use crate::report;
 use crate::scenario::{Faults, Shape};
 use check::{CheckArgs, ExploreArgs};
+use hunt::HuntArgs;
 
 /// The laboratory: algorithms, and the commands that work on all of them.
 #[derive(Default)]
@@ -29,7 +28,7 @@ pub struct Lab {
     command: Option<String>,
 }
 
-const AFTER: &str = "Examples:\n  hunt upstream/plugin-api-mutex     finds, shrinks and shows real failures of the original\n  hunt mutex --seeds 200000          looks for a failure of ours\n  replay target/lab/plugin-api-mutex-M2.jsonl\n  check mutex --crashes 1            tries every order of events with one crash\n\nExit status: 0 nothing violated (of a check: all proved), 1 a violation found, 2 usage or input error,\n3 a check that hit a limit and proved nothing.";
+const AFTER: &str = "Examples:\n  hunt upstream/plugin-api-mutex     finds, shrinks and shows real failures of the original\n  hunt mutex --seeds 200000          looks for a failure of ours\n  hunt all --for 5m                  of each of ours\n  replay target/lab/plugin-api-mutex-M2.jsonl\n  check mutex --crashes 1            tries every order of events with one crash\n\nExit status: 0 nothing violated (of a check: all proved), 1 a violation found, 2 usage or input error,\n3 a check that hit a limit and proved nothing.";
 
 /// Hunts failures of coordination algorithms, each from a seed; replays and shrinks them; checks every order of events.
 #[derive(Parser)]
@@ -44,8 +43,12 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Verb {
-    /// Show the algorithms: what each promises, and the verdict that is expected.
-    List,
+    /// Show the algorithms: the verdict that is expected of each, and which commands take it.
+    List {
+        /// Show also what each promises.
+        #[arg(long)]
+        promises: bool,
+    },
     /// Run many seeds, and tell what they find: a story, the line that replays it, a shrunk trace.
     Hunt(HuntArgs),
     /// Apply a trace or a seed again: timeline, verdict, ledger of faults, hash.
@@ -72,32 +75,6 @@ struct ShapeArgs {
     /// of families such as pause,error-before. [default: storm]
     #[arg(long, value_name = "FAULTS", value_parser = Faults::parse)]
     faults: Option<Faults>,
-}
-
-#[derive(Args)]
-struct HuntArgs {
-    /// The algorithm, as `list` shows it.
-    algorithm: String,
-    /// How many seeds to run.
-    #[arg(long, default_value_t = 10_000, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    seeds: u64,
-    /// Run as many seeds as fit into this time instead: 30s, 5m, 1h.
-    #[arg(long = "for", value_name = "TIME", conflicts_with = "seeds", value_parser = duration)]
-    lasting: Option<Duration>,
-    /// The first seed.
-    #[arg(long, default_value_t = 1, value_name = "S")]
-    from_seed: u64,
-    #[command(flatten)]
-    shape: ShapeArgs,
-    /// On how many threads; all cores, if not said. What is found does not depend on it.
-    #[arg(long, value_name = "J", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    jobs: Option<u16>,
-    /// Where shrunk traces go.
-    #[arg(long, default_value = "target/lab", value_name = "DIR")]
-    out: PathBuf,
-    /// Show the ledger of faults: configured, fired, observed.
-    #[arg(long)]
-    ledger: bool,
 }
 
 #[derive(Args)]
@@ -231,7 +208,7 @@ impl Lab {
             }
         };
         let done = match &cli.verb {
-            Verb::List => self.list(cli.json),
+            Verb::List { promises } => self.list(*promises, cli.json),
             Verb::Hunt(args) => self.hunt(args, cli.json),
             Verb::Replay(args) => self.replay(args, cli.json),
             Verb::Shrink(args) => self.shrink(args, cli.json),
@@ -248,57 +225,14 @@ impl Lab {
         self.command.as_deref().unwrap_or("cargo lab")
     }
 
-    fn list(&self, as_json: bool) -> Done {
+    fn list(&self, promises: bool, as_json: bool) -> Done {
         if as_json {
             let rows: Vec<_> = self.algorithms().map(card_json).collect();
             say(&format!("{}\n", json!({ "algorithms": rows })));
         } else {
-            say(&report::list(self.algorithms()));
+            say(&report::list(self.algorithms(), promises));
         }
         Ok(ExitCode::SUCCESS)
-    }
-
-    fn hunt(&self, args: &HuntArgs, as_json: bool) -> Done {
-        let algorithm = self.algorithm(&args.algorithm)?;
-        let shape = args.shape.shape()?;
-        std::fs::create_dir_all(&args.out)
-            .map_err(|error| format!("cannot make {}: {error}", args.out.display()))?;
-        let mut plan = hunt(algorithm)
-            .instances(shape.instances)
-            .storm(shape.storm)
-            .faults(shape.faults)
-            .from_seed(args.from_seed)
-            .seeds(args.seeds)
-            .command(self.command());
-        if let Some(time) = args.lasting {
-            plan = plan.lasting(time);
-        }
-        if let Some(jobs) = args.jobs {
-            plan = plan.jobs(jobs.into());
-        }
-        let report = watched(&plan, args, &shape, as_json);
-        let files = write_traces(&report, &args.out)?;
-        if as_json {
-            say(&format!("{}\n", report_json(&report, &files)));
-        } else {
-            let card = algorithm.card();
-            let stories: String = report
-                .finds
-                .iter()
-                .zip(&files)
-                .map(|(find, file)| report::find(find, card, Some(file)))
-                .collect();
-            say(&stories);
-            if args.ledger {
-                say(&format!("\n{}", report::ledger(&report.ledger, report.seeds)));
-            }
-            let unproven = report.ledger.unproven();
-            if !unproven.is_empty() {
-                say(&format!("\nconfigured but never observed: {}\n", report::fault_names(unproven)));
-            }
-            say(&report::summary(&report, card));
-        }
-        Ok(verdict(report.is_clean()))
     }
 
     fn replay(&self, args: &ReplayArgs, as_json: bool) -> Done {
@@ -429,89 +363,12 @@ fn write(file: &Path, text: &str) -> Result<(), String> {
     std::fs::write(file, text).map_err(|error| format!("cannot write {}: {error}", file.display()))
 }
 
-fn write_traces(report: &Report, out: &Path) -> Result<Vec<String>, String> {
-    let short = report.algorithm.rsplit('/').next().unwrap_or(&report.algorithm);
-    let name = |find: &Find| {
-        let what = find.group.defect.unwrap_or(find.group.property.name());
-        out.join(format!("{short}-{what}.jsonl"))
-    };
-    let mut files = Vec::new();
-    for find in &report.finds {
-        let file = name(find);
-        write(&file, &find.trace.write())?;
-        files.push(file.display().to_string());
-    }
-    Ok(files)
-}
-
 fn progress(quiet: bool, template: &str) -> ProgressBar {
     let bar = if quiet { ProgressBar::hidden() } else { ProgressBar::new_spinner() };
     if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(style.progress_chars("━╸ "));
     }
     bar
-}
-
-/// Runs a hunt with a live line, and ends it cleanly at Ctrl-C.
-fn watched(plan: &Hunt<'_>, args: &HuntArgs, shape: &Shape, quiet: bool) -> Report {
-    let watch = Arc::new(Watch::default());
-    let handle = Arc::clone(&watch);
-    // A second handler cannot be set where a laboratory runs twice in one process; the first one does no harm.
-    let _ = ctrlc::set_handler(move || {
-        if handle.stop.swap(true, Ordering::Relaxed) {
-            std::process::exit(130);
-        }
-        eprintln!("ending after the seeds that are under way; once more ends at once");
-    });
-    let head = format!("hunting {} · {} instances · {}", args.algorithm, shape.instances, shape.faults);
-    if !quiet && !std::io::stderr().is_terminal() {
-        eprintln!("{head}");
-    }
-    let bar = progress(quiet, "{prefix}   {bar:10}  {msg}");
-    bar.set_prefix(head);
-    bar.set_length(match args.lasting {
-        Some(time) => time.as_millis() as u64,
-        None => args.seeds,
-    });
-    let start = std::time::Instant::now();
-    std::thread::scope(|scope| {
-        let worker = scope.spawn(|| plan.run_watched(&watch));
-        while !worker.is_finished() {
-            let elapsed = start.elapsed();
-            let position = match args.lasting {
-                Some(_) => elapsed.as_millis() as u64,
-                None => watch.seeds.load(Ordering::Relaxed),
-            };
-            bar.set_position(position);
-            bar.set_message(going(&watch, elapsed));
-            std::thread::park_timeout(Duration::from_millis(50));
-        }
-        bar.finish_and_clear();
-        match worker.join() {
-            Ok(report) => report,
-            Err(panic) => std::panic::resume_unwind(panic),
-        }
-    })
-}
-
-fn going(watch: &Watch, elapsed: Duration) -> String {
-    let seconds = elapsed.as_secs_f64().max(1e-3);
-    let seeds = watch.seeds.load(Ordering::Relaxed);
-    let hours = watch.simulated.load(Ordering::Relaxed) as f64 / 3.6e12;
-    let broken: Vec<_> = Property::ALL
-        .into_iter()
-        .map(|property| (property, watch.violations[property as usize].load(Ordering::Relaxed)))
-        .filter(|(_, count)| *count > 0)
-        .map(|(property, count)| format!(" · {property} {count}"))
-        .collect();
-    format!(
-        "{} seeds · {} seeds/s · {} events/s · {} simulated h/s{}",
-        report::thousands(seeds),
-        report::rate(seeds as f64 / seconds),
-        report::rate(watch.events.load(Ordering::Relaxed) as f64 / seconds),
-        report::rate(hours / seconds),
-        broken.concat()
-    )
 }
 
 fn card_json(algorithm: &dyn Algorithm) -> serde_json::Value {
@@ -524,43 +381,13 @@ fn card_json(algorithm: &dyn Algorithm) -> serde_json::Value {
     json!({
         "name": card.name, "about": card.about, "revision": card.revision,
         "promises": card.promises.iter().collect::<Vec<_>>(), "known_defects": defects,
+        "checked": algorithm.check_plan().is_some(),
         "expected": if card.defects.is_empty() { "clean" } else { "broken" },
     })
 }
 
 fn ledger_json(ledger: &fencepost_models::fault::Ledger) -> serde_json::Value {
     ledger.rows().map(|(fault, tally)| (fault.name().to_owned(), json!(tally))).collect()
-}
-
-fn report_json(report: &Report, files: &[String]) -> serde_json::Value {
-    let finds: Vec<_> = report
-        .finds
-        .iter()
-        .zip(files)
-        .map(|(find, file)| {
-            json!({
-                "property": find.group.property, "defect": find.group.defect, "seed": find.seed, "first_seed": find.group.first(),
-                "after_seeds": find.after, "in_seeds": find.group.count, "events": find.steps,
-                "shrunk_events": find.trace.steps.len(), "replay": find.replay, "trace": file,
-                "story": find.story.lines,
-            })
-        })
-        .collect();
-    let groups: Vec<_> = report
-        .groups
-        .iter()
-        .map(|group| {
-            json!({ "property": group.property, "defect": group.defect, "in_seeds": group.count, "seed": group.first() })
-        })
-        .collect();
-    json!({
-        "algorithm": report.algorithm, "from_seed": report.from, "seeds": report.seeds, "events": report.events,
-        "acquisitions": report.acquisitions, "simulated_seconds": report.simulated.as_secs_f64(),
-        "elapsed_seconds": report.elapsed.as_secs_f64(), "hash": hash_name(report.hash),
-        "interrupted": report.interrupted, "violations": groups, "finds": finds,
-        "not_found": report.missing, "ledger": ledger_json(&report.ledger),
-        "clean": report.is_clean(),
-    })
 }
 
 fn replay_json(replayed: &Replayed) -> serde_json::Value {
