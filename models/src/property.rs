@@ -218,6 +218,9 @@ pub struct Facts {
     /// A run that had begun before the other one was settled after it began.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub overtaken: bool,
+    /// Somebody has given up what is lost.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub given_up: bool,
     /// What somebody waits for in vain, so that others do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub knot: Option<Knot>,
@@ -543,7 +546,8 @@ impl<M: Subject> World<M> {
             | Told::Ended
             | Told::Closed
             | Told::Accepted(..)
-            | Told::Declined(_) => {}
+            | Told::Declined(_)
+            | Told::GaveUp(_) => {}
         }
         if M::PLAY != Play::Lock {
             self.note_told(id, told);

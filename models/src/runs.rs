@@ -21,6 +21,8 @@ struct Open {
     due: Time,
     /// How much earlier it may begin: what no clock could know when it was asked for.
     early: Span,
+    /// Somebody has said that it will not run it.
+    given_up: bool,
 }
 
 /// An occurrence that has begun.
@@ -328,7 +330,11 @@ impl<M: Subject> World<M> {
             Ask::Schedule(job, span) | Ask::Reschedule(job, span) => {
                 let early =
                     span.portion(M::drift(&self.config)) + self.bounds.delay * 4 + self.bounds.slack * 2;
-                self.note_ask_about(id, job, Some(Open { occurrence: None, due: now + span, early }));
+                self.note_ask_about(
+                    id,
+                    job,
+                    Some(Open { occurrence: None, due: now + span, early, given_up: false }),
+                );
             }
             Ask::Withdraw(job) => self.note_ask_about(id, job, None),
             Ask::Start => self.runs.players[id.index()].started = now,
@@ -360,6 +366,10 @@ impl<M: Subject> World<M> {
             Told::Declined(job) => {
                 let log = self.log_of(id, job);
                 self.runs.answer(id, log, job, None, self.now);
+            }
+            Told::GaveUp(job) => {
+                let log = self.log_of(id, job);
+                self.runs.logs[log].open.iter_mut().for_each(|open| open.given_up = true);
             }
             Told::Interrupted => self.runs.players[id.index()].interrupted = true,
             Told::Ended => self.note_end_of_run(id),
@@ -458,8 +468,10 @@ impl<M: Subject> World<M> {
             let is_silent =
                 M::PLAY == Play::Job && period != Span::MAX && self.is_long_ago(log.last_began, period);
             if is_lost || is_silent {
-                let other = log.last_by;
-                self.violated(Property::NoJobLost, id, other.filter(|by| *by != id), Facts::default());
+                let other = log.last_by.filter(|by| *by != id);
+                let facts =
+                    Facts { given_up: log.open.is_some_and(|open| open.given_up), ..Facts::default() };
+                self.violated(Property::NoJobLost, id, other, facts);
             }
         }
     }

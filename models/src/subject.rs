@@ -199,6 +199,8 @@ pub enum Told {
     Accepted(JobId, Option<Occurrence>),
     /// What was asked about that job was not done, and will not be.
     Declined(JobId),
+    /// It will not run that job, though nobody took it back.
+    GaveUp(JobId),
 }
 
 /// A lock, or a job, whose callers the world can play and whose promises it can judge.

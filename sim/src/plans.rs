@@ -9,8 +9,11 @@ use fencepost::mutex::{Fairness, MutexConfig, MutexTerms};
 use fencepost::once::{Backoff, Delivery, OnceConfig, OnceTerms};
 use fencepost::run::JobProtection;
 use fencepost::time::{Ppm, Span};
+use fencepost_models::subject::JobId;
 use fencepost_models::upstream::calls_mutex::CallsConfig;
+use fencepost_models::upstream::plugin_api_job::{PluginApiJobConfig, Strategy};
 use fencepost_models::upstream::plugin_api_mutex::PluginApiConfig;
+use fencepost_models::upstream::plugin_api_once::PluginApiOnceConfig;
 
 use crate::check::{Budget, Case, CheckPlan, Spend, Ticks};
 
@@ -199,6 +202,65 @@ pub(crate) fn plugin_api_cases(ticks: &Ticks) -> Result<Vec<Case<PluginApiConfig
     let config = PluginApiConfig { jitter: Span::ZERO, ..PluginApiConfig::default() };
     let tick = tick_of(Span::from_secs(config.ttl_secs), ticks);
     Ok(vec![Case { name: format!("its constants, in ticks of {tick}"), tick, config }])
+}
+
+/// The plugin API's job, unless something else is asked for.
+pub(crate) fn plugin_api_job() -> CheckPlan {
+    let budget = [Spend::Pause, Spend::Crash, Spend::Unknown, Spend::Jump, Spend::Cancel];
+    let budget = budget.into_iter().fold(Budget::NONE, |budget, what| budget.with(what, 1));
+    CheckPlan { ttl: 2, delay: 0, apart: true, budget, ..CheckPlan::default() }
+}
+
+/// The plugin API's job on an interval of two ticks, after the end of the last run: when a rounded one is due depends on
+/// the hour of the day.
+pub(crate) fn plugin_api_job_cases(ticks: &Ticks) -> Result<Vec<Case<PluginApiJobConfig>>, String> {
+    let mutex = PluginApiConfig { jitter: Span::ZERO, ..PluginApiConfig::default() };
+    let tick = tick_of(Span::from_secs(mutex.ttl_secs), ticks);
+    let case = |(closes_inside, name): (bool, &str)| Case {
+        name: format!("every {}, {name}, its constants, in ticks of {tick}", tick * 2),
+        tick,
+        config: PluginApiJobConfig {
+            interval: tick * 2,
+            strategy: Strategy::Interval,
+            closes_inside,
+            mutex: mutex.clone(),
+        },
+    };
+    Ok([(false, "closed from outside"), (true, "closed by its callback")].into_iter().map(case).collect())
+}
+
+/// The plugin API's scheduler, unless something else is asked for.
+pub(crate) fn plugin_api_once() -> CheckPlan {
+    let budget =
+        [Spend::Pause, Spend::Crash, Spend::Unknown, Spend::Jump, Spend::Reschedule, Spend::Withdraw];
+    let budget =
+        budget.into_iter().fold(Budget::NONE.with(Spend::Schedule, 1), |budget, what| budget.with(what, 1));
+    CheckPlan { ttl: 2, delay: 0, apart: true, budget, ..CheckPlan::default() }
+}
+
+/// The plugin API's scheduler, which lists the records every two ticks: how often it does so changes nothing but the time
+/// that everything takes.
+pub(crate) fn plugin_api_once_cases(ticks: &Ticks) -> Result<Vec<Case<PluginApiOnceConfig>>, String> {
+    let mutex = PluginApiConfig { jitter: Span::ZERO, ..PluginApiConfig::default() };
+    let tick = tick_of(Span::from_secs(mutex.ttl_secs), ticks);
+    let usual = PluginApiOnceConfig {
+        poll_interval: tick * 2,
+        page: 2,
+        jitter: Span::ZERO,
+        mutex,
+        ..PluginApiOnceConfig::default()
+    };
+    let case = |(name, config): (&str, PluginApiOnceConfig)| {
+        let name = format!("{name}, its constants but for a poll of {}, in ticks of {tick}", tick * 2);
+        Case { name, tick, config }
+    };
+    let configs = [
+        ("cancelled by handle", usual.clone()),
+        ("cancelled by key", PluginApiOnceConfig { cancels_by_key: true, ..usual.clone() }),
+        ("cancelled by its callback", PluginApiOnceConfig { asks_inside: true, ..usual.clone() }),
+        ("without a key", PluginApiOnceConfig { without_key: Some(JobId(0)), ..usual }),
+    ];
+    Ok(configs.into_iter().map(case).collect())
 }
 
 /// The Calls mutex, in each of these configurations, with half of the refresh interval to so many ticks: a message may

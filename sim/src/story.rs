@@ -287,6 +287,7 @@ fn tell<M: Subject>(world: &World<M>) -> String {
             Told::Closed => format!("{id} has closed"),
             Told::Accepted(job, _) => format!("{id} is told that this is done for {job}"),
             Told::Declined(job) => format!("{id} is told that this is not done for {job}"),
+            Told::GaveUp(job) => format!("{id} gives {job} up"),
         };
         let _ = write!(text, "{}{words}", if text.is_empty() { "" } else { "; " });
     }

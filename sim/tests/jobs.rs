@@ -97,5 +97,41 @@ fn a_check_misses_each_protection_too() {
     }
 }
 
+/// Of the defects of the originals, what two instances and one fault can show.
+#[test]
+fn a_check_finds_the_defects_of_the_originals() {
+    let (job, once) = ("upstream/plugin-api-job", "upstream/plugin-api-once");
+    let at_a_jump = [(Spend::Schedule, 1), (Spend::Jump, 1)];
+    // Where jobs are taken back there are too many states; the one without a key comes to an end at once.
+    let taken_back = [(Spend::Schedule, 1), (Spend::Withdraw, 1)];
+    for (name, budget, max_states, labels, states) in [
+        (job, None, 1_000_000, &["J1", "J2", "J3", "J4", "J5"][..], Some(UPSTREAM_JOB)),
+        (once, Some(at_a_jump), 1_000_000, &["O1", "O2"], None),
+        (once, Some(taken_back), 10_000, &["O9"], None),
+    ] {
+        let algorithm = algorithm(name);
+        let usual = algorithm.check_plan().expect("it has one").clone();
+        let of = |budget: [(Spend, u8); 2]| {
+            budget.into_iter().fold(Budget::NONE, |all, (what, times)| all.with(what, times))
+        };
+        let apart = budget.is_none();
+        let plan = CheckPlan { budget: budget.map_or(usual.budget, of), apart, max_states, ..usual };
+        let results = algorithm.check(&plan, &|_| true).expect("the plan makes sense");
+        let examples: Vec<_> = results.iter().flat_map(|checked| &checked.counterexamples).collect();
+        for label in labels {
+            assert!(examples.iter().any(|one| one.defect == Some(*label)), "{name}: {label}");
+        }
+        for example in examples {
+            let replayed = algorithm.replay(&example.trace).expect("it is a trace");
+            assert_eq!(replayed.divergence, None, "{name}: {}", example.property);
+        }
+        if let Some(states) = states {
+            let found: Vec<u64> = results.iter().map(|checked| checked.states).collect();
+            assert_eq!(found, states, "{name}");
+        }
+    }
+}
+
+const UPSTREAM_JOB: &[u64] = &[306_532, 307_860];
 const JOB: &[u64] = &[35_703];
 const ONCE: &[u64] = &[71_514, 188_414];

@@ -186,6 +186,8 @@ pub enum Event {
     Accepted(JobId, Option<Timestamp>),
     /// `ScheduleOnce` returned an error.
     Declined(JobId),
+    /// The log says that a job is cancelled because its record could not be read.
+    GaveUp(JobId),
     /// The request is one that the model does not cover.
     Rejected,
     /// The process died.
@@ -396,6 +398,7 @@ impl Subject for PluginApiOnce {
             Event::Ended => Told::Ended,
             Event::Accepted(job, run_at) => Told::Accepted(*job, run_at.map(Occurrence::Due)),
             Event::Declined(job) => Told::Declined(*job),
+            Event::GaveUp(job) => Told::GaveUp(*job),
             Event::Rejected => Told::Rejected,
             Event::Panicked => Told::Panicked,
         }

@@ -372,5 +372,6 @@ pub(super) fn told_code(told: Told) -> u64 {
         Told::Closed => 11,
         Told::Accepted(job, _) => 12 ^ u64::from(job.0) << 8,
         Told::Declined(job) => 13 ^ u64::from(job.0) << 8,
+        Told::GaveUp(job) => 14 ^ u64::from(job.0) << 8,
     }
 }

@@ -281,7 +281,7 @@ impl<M: Subject> World<M> {
                 self.instances[id.index()].lease_end = Instant::MAX;
                 self.excuse();
             }
-            Told::Extended | Told::Rejected | Told::Accepted(..) | Told::Declined(_) => {}
+            Told::Extended | Told::Rejected | Told::Accepted(..) | Told::Declined(_) | Told::GaveUp(_) => {}
         }
     }
 

@@ -7,8 +7,9 @@ use fencepost_models::subject::{JobId, Knot};
 use fencepost_models::upstream::plugin_api_job::{PluginApiJob, PluginApiJobConfig, Strategy};
 use fencepost_models::upstream::plugin_api_once::{PluginApiOnce, PluginApiOnceConfig};
 
-use super::{ERRORS, M10, clocks_differ, mattermost_faults};
+use super::{M10, clocks_differ, mattermost_faults};
 use crate::algorithm::{Algorithm, Defect, Dice, Registration};
+use crate::plans;
 use crate::scenario::pick;
 
 /// Every one of them.
@@ -32,6 +33,7 @@ fn plugin_api_job() -> Registration<PluginApiJob> {
             Property::NoJobLost,
         ])
         .meets(faults())
+        .exhaustive(plans::plugin_api_job(), plans::plugin_api_job_cases)
         .known_defects(&[J1, J2, J4, J3, J5])
 }
 
@@ -54,6 +56,7 @@ fn plugin_api_once() -> Registration<PluginApiOnce> {
             Property::NotEarly,
         ])
         .meets(faults())
+        .exhaustive(plans::plugin_api_once(), plans::plugin_api_once_cases)
         .known_defects(&[O11, O9, O2, O1, O7, O6, O8, O4, O5, O3, M10])
 }
 
@@ -133,7 +136,7 @@ const O5: Defect = Defect {
     label: "O5",
     sentence: "the fourth read that fails deletes a job that has not run",
     breaks: &[Property::NoJobLost],
-    recognise: |violation| violation.facts.culprit.or(violation.facts.other).has_any(&ERRORS),
+    recognise: |violation| violation.facts.given_up,
 };
 
 const O6: Defect = Defect {

@@ -94,7 +94,12 @@ impl<M: Subject> Simulator<M> {
             Told::Denied | Told::Released | Told::Lost | Told::Closed => self.think(id),
             Told::Panicked => self.plan(self.world.now() + Span::from_secs(1), Action::Restart(id)),
             Told::Interrupted => self.wind_up(id),
-            Told::Extended | Told::Rejected | Told::Ended | Told::Accepted(..) | Told::Declined(_) => {}
+            Told::Extended
+            | Told::Rejected
+            | Told::Ended
+            | Told::Accepted(..)
+            | Told::Declined(_)
+            | Told::GaveUp(_) => {}
         }
     }
 

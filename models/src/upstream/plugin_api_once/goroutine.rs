@@ -441,6 +441,8 @@ impl PluginApiOnce {
             // G5
             Err(()) if job.fails >= turn.config.fails_allowed => {
                 job.phase = JobPhase::Deleting;
+                let id = self.goroutine(at).map(|goroutine| goroutine.job);
+                id.into_iter().for_each(|id| turn.out.event(Event::GaveUp(id)));
                 self.delete(turn, at);
             }
             // G4
