@@ -20,6 +20,13 @@
 //!
 //! A key is compared bytewise: [`Op::List`] answers in that order. A record is text without a NUL.
 
+#[cfg(feature = "tokio")]
+#[allow(clippy::disallowed_types, reason = "an engine is where clocks are read and locks are taken")]
+pub mod clock;
+#[cfg(feature = "tokio")]
+#[allow(clippy::disallowed_types, reason = "an engine is where clocks are read and locks are taken")]
+pub mod memory;
+
 use core::fmt;
 use core::future::Future;
 use core::pin::Pin;
@@ -66,7 +73,8 @@ impl Reply {
 pub struct Responder(Option<Box<dyn FnOnce(Reply) + Send>>);
 
 impl Responder {
-    /// Hands the answer to `to`, on whichever thread it comes to be known; `to` must not block.
+    /// Hands the answer to `to`, on whichever thread it comes to be known; `to` must not block. It may come back to the
+    /// engine with the next request, so no lock of the engine may be held meanwhile.
     pub fn new(to: impl FnOnce(Reply) + Send + 'static) -> Responder {
         Responder(Some(Box::new(to)))
     }
@@ -112,7 +120,8 @@ pub enum Hint<'a> {
     Gap,
 }
 
-/// Who listens to hints. It must not block.
+/// Who listens to hints. It must not block, and may come back to the engine with requests: no lock of the engine may be
+/// held while it is told.
 pub trait Ear: Send + Sync {
     /// Takes a hint.
     fn hear(&self, hint: Hint<'_>);

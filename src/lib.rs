@@ -22,6 +22,8 @@
 #![no_std]
 
 extern crate alloc;
+#[cfg(feature = "tokio")]
+extern crate std;
 
 pub mod calendar;
 pub mod engine;
