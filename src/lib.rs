@@ -26,6 +26,8 @@ extern crate alloc;
 extern crate std;
 
 pub mod calendar;
+#[cfg(feature = "tokio")]
+pub mod driver;
 pub mod engine;
 pub mod job;
 pub mod lease;

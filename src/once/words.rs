@@ -261,6 +261,7 @@ pub enum Misuse {
 
 /// A hint to those who run jobs.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
 pub enum Message<K> {
     /// A job was scheduled.
     Scheduled {

@@ -1,0 +1,397 @@
+//! A cell: one machine, its configuration, its outstanding requests and its caller, moved by whichever thread brings an
+//! input.
+//!
+//! The thread that brings an input while nobody is at the machine has the turn: it steps the machine, carries the effects out,
+//! feeds what the engine answers at once back in, and works off what others bring meanwhile. So an operation on an
+//! engine that answers at once ends where it began, without another task or thread.
+//!
+//! A cell lives as long as somebody has a handle of it, or its machine has something to do: while it has a deadline, the
+//! cell keeps itself alive. So what was dropped or cancelled is still followed up to its end.
+
+use core::mem;
+use std::boxed::Box;
+use std::collections::VecDeque;
+use std::string::String;
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::vec::Vec;
+
+use super::calls::Calls;
+use super::identity;
+use super::index::{Pending, Resident};
+use super::primitive::lock;
+use super::shared::Core;
+use super::timers::Timed;
+use super::turns::Turns;
+use super::wire::{Wire, WireKey};
+use crate::engine::{EngineAnswer, EngineOp, Hint, Key, Reply, Request, Responder, Text, clock};
+use crate::machine::{AnswerOf, Effect, Effects, Input, OpOf};
+use crate::store::StoreId;
+use crate::time::{Draw, Instant, Now, Timestamp};
+
+/// The caller's side of a machine: what is asked of it, and what becomes of what it tells.
+///
+/// Its methods are called by whoever has the turn, one at a time. They must not wait.
+pub(crate) trait Caller<M: Wire>: Send + Sized + 'static {
+    /// What handles ask.
+    type Ask: Send;
+
+    /// What to ask of the machine, if that still makes sense: another one's turn may have come since.
+    fn ask(&mut self, machine: &M, ask: Self::Ask) -> Option<M::Request>;
+    /// The machine was stepped. Belief is published here, before any event is told.
+    fn stepped(&mut self, machine: &M);
+    /// What the machine tells; what is to be asked next, if anything.
+    fn event(&mut self, machine: &M, event: M::Event) -> Option<M::Request>;
+    /// A request is sent.
+    fn sent(&mut self, call: M::Call);
+    /// The answer that the machine is about to get.
+    fn answered(&mut self, call: M::Call, answer: &AnswerOf<M>);
+    /// A hint that the machine is about to get.
+    fn hinted(&mut self);
+    /// The store is closed: what to ask of the machine. From now on, it is asked for nothing else.
+    fn shut(&mut self, machine: &M) -> Option<M::Request>;
+    /// What it is doing; `None`, if nothing.
+    fn doing(&self) -> Option<&'static str>;
+}
+
+/// What is fed to a machine.
+pub(crate) enum Inward<M: Wire, C: Caller<M>> {
+    Ask(C::Ask),
+    Reply { call: M::Call, number: u64, reply: Reply },
+    Message(M::Message),
+    Wake,
+    Shut(Pending),
+    Abandon,
+}
+
+/// A machine and what belongs to it.
+pub(crate) struct Cell<M: Wire, C: Caller<M>> {
+    core: Arc<Core>,
+    id: u64,
+    space: Arc<str>,
+    config: M::Config,
+    turns: Turns<Inward<M, C>>,
+    body: Mutex<Body<M, C>>,
+}
+
+struct Body<M: Wire, C: Caller<M>> {
+    machine: M,
+    caller: C,
+    calls: Calls<M::Call>,
+    draws: u64,
+    /// When its timer fires. It may be early.
+    armed: Option<Instant>,
+    /// Itself, while it has something to do.
+    keeper: Option<Arc<Cell<M, C>>>,
+    closing: Vec<Pending>,
+    /// Nobody will wake it any more.
+    abandoned: bool,
+}
+
+impl<M: Wire, C: Caller<M>> Cell<M, C> {
+    /// A machine at rest in a space; `None`, if the store is closed.
+    pub(crate) fn new(
+        core: &Arc<Core>,
+        space: Arc<str>,
+        config: M::Config,
+        caller: impl FnOnce(&Weak<Cell<M, C>>) -> C,
+    ) -> Option<Arc<Cell<M, C>>> {
+        let identity = identity::fresh();
+        let id = core.number();
+        let cell = Arc::new_cyclic(|weak| Cell {
+            id,
+            space,
+            turns: Turns::new(),
+            body: Mutex::new(Body {
+                machine: M::new(&config, identity),
+                caller: caller(weak),
+                calls: Calls::new(),
+                draws: identity.0,
+                armed: None,
+                keeper: None,
+                closing: Vec::new(),
+                abandoned: false,
+            }),
+            config,
+            core: core.clone(),
+        });
+        core.index().insert(id, &cell).then_some(cell)
+    }
+
+    /// Asks something of the machine.
+    pub(crate) fn ask(self: &Arc<Self>, ask: C::Ask) {
+        self.feed(Inward::Ask(ask));
+    }
+
+    /// Brings an input, and works it off, if nobody is at it.
+    fn feed(self: &Arc<Self>, input: Inward<M, C>) {
+        let Some(first) = self.turns.enter(input) else { return };
+        let turn = Turn(&self.turns);
+        let mut activation = Activation {
+            cell: self,
+            body: lock(&self.body),
+            effects: Effects::new(),
+            at_once: VecDeque::new(),
+            follow_ups: VecDeque::new(),
+            wall: clock::wall(),
+        };
+        activation.work_off(first);
+        let keeper = activation.settle();
+        mem::forget(turn);
+        drop(activation);
+        // This may be the last reference but the caller's.
+        drop(keeper);
+    }
+}
+
+/// Ends the turn if something in it panics: a recorder of metrics, say. The machine itself never does.
+struct Turn<'a, T>(&'a Turns<T>);
+
+impl<T> Drop for Turn<'_, T> {
+    fn drop(&mut self) {
+        self.0.abandon();
+    }
+}
+
+/// One thread's turn at a machine.
+struct Activation<'a, M: Wire, C: Caller<M>> {
+    cell: &'a Arc<Cell<M, C>>,
+    body: MutexGuard<'a, Body<M, C>>,
+    effects: Effects<M>,
+    /// What the engine has answered at once.
+    at_once: VecDeque<(M::Call, u64, Reply)>,
+    follow_ups: VecDeque<M::Request>,
+    wall: Timestamp,
+}
+
+impl<M: Wire, C: Caller<M>> Activation<'_, M, C> {
+    fn work_off(&mut self, first: Inward<M, C>) {
+        let mut next = Some(first);
+        while let Some(input) = next {
+            self.take(input);
+            self.follow_up();
+            next = self.cell.turns.next();
+        }
+    }
+
+    /// What the inputs so far have brought about at once comes before what others bring.
+    fn follow_up(&mut self) {
+        loop {
+            if let Some((call, number, reply)) = self.at_once.pop_front() {
+                self.replied(call, number, reply);
+            } else if let Some(request) = self.follow_ups.pop_front() {
+                self.step(Input::Request(request));
+            } else {
+                return;
+            }
+        }
+    }
+
+    fn take(&mut self, input: Inward<M, C>) {
+        let body = &mut *self.body;
+        match input {
+            Inward::Ask(ask) => {
+                if let Some(request) = body.caller.ask(&body.machine, ask) {
+                    self.step(Input::Request(request));
+                }
+            }
+            Inward::Reply { call, number, reply } => self.replied(call, number, reply),
+            Inward::Message(message) => {
+                body.caller.hinted();
+                self.step(Input::Message(message));
+            }
+            Inward::Wake => {
+                body.armed = body.armed.filter(|at| *at > clock::mono());
+                self.step(Input::Wake);
+            }
+            Inward::Shut(pending) => {
+                body.closing.push(pending);
+                if let Some(request) = body.caller.shut(&body.machine) {
+                    self.step(Input::Request(request));
+                }
+            }
+            Inward::Abandon => {
+                body.abandoned = true;
+                if let Some(request) = body.caller.shut(&body.machine) {
+                    self.step(Input::Request(request));
+                }
+            }
+        }
+    }
+
+    fn replied(&mut self, call: M::Call, number: u64, reply: Reply) {
+        let body = &mut *self.body;
+        if !body.calls.close(call, number) {
+            return;
+        }
+        let answer = read_answer::<M>(reply.answer);
+        body.caller.answered(call, &answer);
+        self.step(Input::Reply { call, answer, at: reply.at });
+    }
+
+    fn step(&mut self, input: Input<M>) {
+        let body = &mut *self.body;
+        body.draws = body.draws.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let draw = Draw((identity::mixed(body.draws) >> 32) as u32);
+        let now = Now { mono: clock::mono(), wall: self.wall, draw };
+        body.machine.step(&self.cell.config, now, input, &mut self.effects);
+        body.caller.stepped(&body.machine);
+        self.carry_out();
+    }
+
+    fn carry_out(&mut self) {
+        let cell = self.cell;
+        let body = &mut *self.body;
+        for effect in self.effects.drain() {
+            match effect {
+                Effect::Store { store, call, op } => {
+                    let number = body.calls.open(call);
+                    body.caller.sent(call);
+                    if let Some(reply) = send(cell, store, call, number, op) {
+                        self.at_once.push_back((call, number, reply));
+                    }
+                }
+                Effect::Forget(call) => body.calls.forget(call),
+                Effect::Publish(message) => {
+                    if let Some(text) = M::write_message(&message) {
+                        cell.core.engine().publish(&cell.space, &text);
+                    }
+                }
+                Effect::Event(event) => self.follow_ups.extend(body.caller.event(&body.machine, event)),
+            }
+        }
+    }
+
+    /// Sets the timer, and stays alive as long as there is something to do. What it returns is to be dropped when
+    /// no lock is held.
+    fn settle(&mut self) -> Option<Arc<Cell<M, C>>> {
+        let (cell, body) = (self.cell, &mut *self.body);
+        let deadline = body.machine.deadline(&cell.config);
+        if let Some(at) = deadline
+            && body.armed.is_none_or(|armed| at < armed)
+        {
+            let weak = Arc::downgrade(cell) as Weak<dyn Timed>;
+            if cell.core.timers().set(cell.id, body.armed, at, weak) {
+                body.armed = Some(at);
+            } else {
+                body.abandoned = true;
+            }
+        }
+        if deadline.is_none() && body.caller.doing().is_none() {
+            body.closing.clear();
+        }
+        if deadline.is_some() && !body.abandoned {
+            body.keeper.get_or_insert_with(|| cell.clone());
+            return None;
+        }
+        body.keeper.take()
+    }
+}
+
+/// Sends a request. `Some`, if the answer is there at once.
+fn send<M: Wire, C: Caller<M>>(
+    cell: &Arc<Cell<M, C>>,
+    store: StoreId,
+    call: M::Call,
+    number: u64,
+    op: OpOf<M>,
+) -> Option<Reply> {
+    if store != StoreId::default() {
+        tracing::error!(target: "fencepost", ?store, "a machine asks for a store that there is not");
+        return Some(Reply::UNKNOWN);
+    }
+    let Some(op) = write_op::<M>(op) else {
+        tracing::error!(target: "fencepost", space = %cell.space, "a record cannot be written as JSON");
+        return Some(Reply::UNKNOWN);
+    };
+    let request = Request { space: cell.space.clone(), op };
+    let engine = cell.core.engine();
+    engine.answer(&request).or_else(|| {
+        let cell = cell.clone();
+        let responder = Responder::new(move |reply| cell.feed(Inward::Reply { call, number, reply }));
+        engine.submit(request, responder);
+        None
+    })
+}
+
+fn write_op<M: Wire>(op: OpOf<M>) -> Option<EngineOp> {
+    let mut failed = false;
+    let op = op.map(write_key, |record: M::Record| {
+        let text = serde_json::to_string(&record).unwrap_or_else(|_| {
+            failed = true;
+            String::new()
+        });
+        Text::from(text)
+    });
+    (!failed).then_some(op)
+}
+
+fn write_key<K: WireKey>(key: K) -> Key {
+    let mut bytes = Vec::with_capacity(24);
+    key.write(&mut bytes);
+    Box::from(bytes)
+}
+
+/// What is not understood is no answer; in a listing, it is left out.
+fn read_answer<M: Wire>(answer: EngineAnswer) -> AnswerOf<M> {
+    answer.narrow(
+        |key| <M::Key as WireKey>::read(&key),
+        |record| match serde_json::from_str(&record) {
+            Ok(record) => Some(record),
+            Err(error) => {
+                tracing::error!(target: "fencepost", %error, record = &*record, "a record is not understood");
+                None
+            }
+        },
+    )
+}
+
+impl<M: Wire, C: Caller<M>> Timed for Cell<M, C> {
+    fn fire(self: Arc<Self>) {
+        self.feed(Inward::Wake);
+    }
+
+    fn abandon(self: Arc<Self>) {
+        self.feed(Inward::Abandon);
+    }
+}
+
+impl<M: Wire, C: Caller<M>> Resident for Cell<M, C> {
+    fn space(&self) -> &Arc<str> {
+        &self.space
+    }
+
+    fn hear(self: Arc<Self>, hint: Hint<'_>) {
+        let message = match hint {
+            Hint::Freed { .. } | Hint::Gap => M::freed(),
+            Hint::Message { text, .. } => M::read_message(text),
+        };
+        if let Some(message) = message {
+            self.feed(Inward::Message(message));
+        }
+    }
+
+    fn shut(self: Arc<Self>, pending: Pending) {
+        self.feed(Inward::Shut(pending));
+    }
+
+    fn doing(&self) -> Option<&'static str> {
+        let body = lock(&self.body);
+        let follows_up = body.machine.deadline(&self.config).is_some();
+        body.caller.doing().or(follows_up.then_some("following up a request of unknown outcome"))
+    }
+}
+
+impl<M: Wire, C: Caller<M>> Drop for Cell<M, C> {
+    fn drop(&mut self) {
+        self.core.index().remove(&self.space, self.id);
+        if let Some(armed) = lock(&self.body).armed {
+            self.core.timers().remove(self.id, armed);
+        }
+    }
+}
+
+impl<M: Wire, C: Caller<M>> core::fmt::Debug for Cell<M, C> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Cell").field("space", &self.space).finish_non_exhaustive()
+    }
+}

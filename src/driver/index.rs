@@ -1,0 +1,119 @@
+//! Which machines live in which space: who is to hear a hint, and who has to end when the store is closed.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, Weak};
+use std::vec::Vec;
+
+use super::board::Board;
+use super::primitive::lock;
+use super::timers::Timed;
+use crate::engine::{Ear, Hint};
+
+/// A machine of the store, whatever its kind.
+pub(crate) trait Resident: Timed {
+    /// The space in which it lives.
+    fn space(&self) -> &Arc<str>;
+    /// Something may be worth a look.
+    fn hear(self: Arc<Self>, hint: Hint<'_>);
+    /// It is to end: to wait no longer, to release, to let callbacks end.
+    fn shut(self: Arc<Self>, pending: Pending);
+    /// What it is still doing, if it is not at rest.
+    fn doing(&self) -> Option<&'static str>;
+}
+
+/// Which machines live in which space.
+#[derive(Debug)]
+pub(crate) struct Index(Mutex<Spaces>);
+
+struct Spaces {
+    closed: bool,
+    residents: BTreeMap<Arc<str>, Vec<Numbered>>,
+}
+
+impl core::fmt::Debug for Spaces {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Spaces").field("spaces", &self.residents.len()).finish_non_exhaustive()
+    }
+}
+
+/// A machine and its number.
+type Numbered = (u64, Weak<dyn Resident>);
+
+/// Held by a machine that has to end until it has.
+#[derive(Debug)]
+pub(crate) struct Pending(Arc<Board<usize>>);
+
+impl Pending {
+    /// One more to wait for.
+    pub(crate) fn of(count: &Arc<Board<usize>>) -> Pending {
+        count.update(|count| *count += 1);
+        Pending(count.clone())
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        self.0.update(|count| *count -= 1);
+    }
+}
+
+impl Index {
+    pub(crate) fn new() -> Index {
+        Index(Mutex::new(Spaces { closed: false, residents: BTreeMap::new() }))
+    }
+
+    /// Takes a machine in, unless the store is closed.
+    pub(crate) fn insert(&self, id: u64, resident: &Arc<impl Resident + 'static>) -> bool {
+        let mut spaces = lock(&self.0);
+        if spaces.closed {
+            return false;
+        }
+        let weak: Weak<dyn Resident> = Arc::downgrade(&(resident.clone() as Arc<dyn Resident>));
+        // Most spaces have one machine.
+        let residents = spaces.residents.entry(resident.space().clone());
+        residents.or_insert_with(|| Vec::with_capacity(1)).push((id, weak));
+        true
+    }
+
+    pub(crate) fn remove(&self, space: &str, id: u64) {
+        let mut spaces = lock(&self.0);
+        if let Some(residents) = spaces.residents.get_mut(space) {
+            residents.retain(|(other, _)| *other != id);
+            if residents.is_empty() {
+                spaces.residents.remove(space);
+            }
+        }
+    }
+
+    /// From now on, nobody moves in: who is there.
+    pub(crate) fn close(&self) -> Vec<Arc<dyn Resident>> {
+        lock(&self.0).closed = true;
+        self.all()
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        lock(&self.0).closed
+    }
+
+    fn all(&self) -> Vec<Arc<dyn Resident>> {
+        alive(lock(&self.0).residents.values().flatten())
+    }
+
+    fn of(&self, space: &str) -> Vec<Arc<dyn Resident>> {
+        alive(lock(&self.0).residents.get(space).into_iter().flatten())
+    }
+}
+
+fn alive<'a>(residents: impl Iterator<Item = &'a Numbered>) -> Vec<Arc<dyn Resident>> {
+    residents.filter_map(|(_, resident)| resident.upgrade()).collect()
+}
+
+impl Ear for Index {
+    fn hear(&self, hint: Hint<'_>) {
+        let residents = match hint {
+            Hint::Freed { space } | Hint::Message { space, .. } => self.of(space),
+            Hint::Gap => self.all(),
+        };
+        residents.into_iter().for_each(|resident| resident.hear(hint));
+    }
+}

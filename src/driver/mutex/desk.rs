@@ -1,0 +1,190 @@
+//! Where callers of one mutex meet its machine: whose attempt it is, and what is counted.
+
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+
+use super::super::cell::Caller;
+use super::super::observe::LockMeters;
+use super::super::tenure::{self, Stage};
+use crate::engine::clock;
+use crate::machine::AnswerOf;
+use crate::mutex::{Call, Event, Loss, Misuse, Mutex, Patience, Release, Request};
+use crate::store::{Answer, FencingToken};
+use crate::time::Instant;
+
+pub(crate) type Tenure = tenure::Tenure<FencingToken, End>;
+
+/// How an attempt ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    Contended,
+    TimedOut,
+    /// The caller has dropped it, or the store was closed.
+    Left,
+    Lost(Loss),
+    Released(Release),
+}
+
+/// What a handle asks, for an attempt of its own.
+#[derive(Debug)]
+pub(crate) enum Ask {
+    Lock {
+        tenure: Arc<Tenure>,
+        patience: Patience,
+        /// When the caller began to wait.
+        began: Instant,
+    },
+    /// To wait no longer, or to hold no longer.
+    Leave(Arc<Tenure>),
+    Extend(Arc<Tenure>),
+}
+
+/// The callers' side of a mutex.
+#[derive(Debug)]
+pub(crate) struct Desk {
+    current: Option<Current>,
+    /// Whose turn it is. It is given back when an attempt ends.
+    turn: Arc<Semaphore>,
+    meters: Arc<LockMeters>,
+    closed: bool,
+}
+
+/// The attempt that the machine is at.
+#[derive(Debug)]
+struct Current {
+    tenure: Arc<Tenure>,
+    began: Instant,
+    /// When the lock was granted.
+    since: Option<Instant>,
+    claims: u32,
+    /// When word came last that the lock is free.
+    freed: Option<Instant>,
+}
+
+impl Desk {
+    pub(crate) fn new(turn: Arc<Semaphore>, group: &str) -> Desk {
+        Desk { current: None, turn, meters: LockMeters::of(group), closed: false }
+    }
+
+    fn is_at(&self, tenure: &Arc<Tenure>) -> bool {
+        self.current.as_ref().is_some_and(|current| Arc::ptr_eq(&current.tenure, tenure))
+    }
+
+    fn end(&mut self, end: End) {
+        let Some(current) = self.current.take() else { return };
+        if let Some(since) = current.since {
+            self.meters.held(clock::mono().since(since));
+        }
+        current.tenure.end(end);
+        // Only now, so that the next one finds the machine free.
+        self.turn.add_permits(1);
+    }
+
+    fn granted(&mut self, token: FencingToken) {
+        let Some(current) = &mut self.current else { return };
+        let now = clock::mono();
+        current.since = Some(now);
+        self.meters.grabbed(now.since(current.began));
+        if let Some(freed) = current.freed {
+            self.meters.handed_over(now.since(freed));
+        }
+        current.tenure.grant(token);
+    }
+}
+
+impl Caller<Mutex> for Desk {
+    type Ask = Ask;
+
+    fn ask(&mut self, _: &Mutex, ask: Ask) -> Option<Request> {
+        match ask {
+            Ask::Lock { tenure, .. } if self.closed => {
+                tenure.end(End::Left);
+                None
+            }
+            Ask::Lock { tenure, patience, began } => {
+                self.current = Some(Current { tenure, began, since: None, claims: 0, freed: None });
+                Some(Request::Lock(patience))
+            }
+            Ask::Leave(tenure) if self.is_at(&tenure) => Some(match tenure.stage() {
+                Stage::Wanted => Request::Cancel,
+                Stage::Held { .. } | Stage::Over { .. } => Request::Unlock,
+            }),
+            Ask::Extend(tenure) if self.is_at(&tenure) => Some(Request::Extend),
+            // That attempt is over, and its caller knows.
+            Ask::Leave(_) | Ask::Extend(_) => None,
+        }
+    }
+
+    #[inline]
+    fn stepped(&mut self, machine: &Mutex) {
+        let Some(current) = &self.current else { return };
+        match (machine.until(), current.since) {
+            (Some(until), _) => current.tenure.belief().set(until.as_nanos()),
+            (None, Some(_)) => current.tenure.belief().end(),
+            (None, None) => {}
+        }
+    }
+
+    fn event(&mut self, _: &Mutex, event: Event) -> Option<Request> {
+        match event {
+            Event::Acquired(token) => self.granted(token),
+            Event::Contended => self.end(End::Contended),
+            Event::TimedOut => self.end(End::TimedOut),
+            Event::Cancelled => self.end(End::Left),
+            Event::Extended(_) => {
+                if let Some(current) = &self.current {
+                    current.tenure.extended();
+                }
+            }
+            Event::Released(release) => self.end(End::Released(release)),
+            Event::Lost(loss) => {
+                self.meters.lost(loss);
+                self.end(End::Lost(loss));
+            }
+            // It holds or wants the lock already; whoever has the turn never sees this.
+            Event::Rejected(Misuse::Busy) => self.end(End::Contended),
+            // What was asked has crossed the end of the attempt.
+            Event::Rejected(Misuse::NotHeld) => {}
+        }
+        None
+    }
+
+    fn sent(&mut self, call: Call) {
+        if let (Call::Claim, Some(current)) = (call, &mut self.current) {
+            current.claims += 1;
+            if current.claims > 1 {
+                self.meters.retried();
+            }
+        }
+    }
+
+    fn answered(&mut self, call: Call, answer: &AnswerOf<Mutex>) {
+        match (call, answer) {
+            (_, Answer::Unknown) => self.meters.unknown(),
+            (Call::Renew, Answer::Applied(_)) => self.meters.renewed(),
+            (
+                Call::Claim | Call::Renew | Call::Release | Call::Inspect | Call::Look | Call::Line(_),
+                Answer::Applied(_) | Answer::Refused(_) | Answer::Found(_) | Answer::Listed(_),
+            ) => {}
+        }
+    }
+
+    fn hinted(&mut self) {
+        if let Some(current) = self.current.as_mut().filter(|current| current.since.is_none()) {
+            current.freed = Some(clock::mono());
+        }
+    }
+
+    fn shut(&mut self, _: &Mutex) -> Option<Request> {
+        self.closed = true;
+        self.turn.close();
+        let current = self.current.as_ref()?;
+        Some(if current.since.is_some() { Request::Unlock } else { Request::Cancel })
+    }
+
+    fn doing(&self) -> Option<&'static str> {
+        let current = self.current.as_ref()?;
+        Some(if current.since.is_some() { "releasing a lock" } else { "giving up a wait" })
+    }
+}

@@ -1,0 +1,50 @@
+//! The recurring job, written down.
+
+use std::string::String;
+use std::vec::Vec;
+
+use super::{Wire, WireKey};
+use crate::job::{Job, Meta};
+use crate::line;
+use crate::mutex::Freed;
+use crate::run::{Key, Record};
+
+const LOCK: u8 = 0;
+const WORK: u8 = 1;
+
+impl Wire for Job {
+    type Key = Key;
+    type Record = Record<Meta>;
+
+    fn write_message(Freed: &Freed) -> Option<String> {
+        None
+    }
+
+    fn read_message(_: &str) -> Option<Freed> {
+        None
+    }
+
+    fn freed() -> Option<Freed> {
+        Some(Freed)
+    }
+}
+
+impl WireKey for Key {
+    fn write(&self, bytes: &mut Vec<u8>) {
+        match self {
+            Key::Lock(key) => {
+                bytes.push(LOCK);
+                key.write(bytes);
+            }
+            Key::Work => bytes.push(WORK),
+        }
+    }
+
+    fn read(bytes: &[u8]) -> Option<Key> {
+        match bytes.split_first()? {
+            (&LOCK, rest) => line::Key::read(rest).map(Key::Lock),
+            (&WORK, []) => Some(Key::Work),
+            _ => None,
+        }
+    }
+}
