@@ -26,7 +26,7 @@ use super::wire::{Wire, WireKey};
 use crate::engine::{EngineAnswer, EngineOp, Hint, Key, Reply, Request, Responder, Text, clock};
 use crate::machine::{AnswerOf, Effect, Effects, Input, OpOf};
 use crate::store::StoreId;
-use crate::time::{Draw, Instant, Now, Timestamp};
+use crate::time::{Draw, Instant, Now, StoreTime, Timestamp};
 
 /// The caller's side of a machine: what is asked of it, and what becomes of what it tells.
 ///
@@ -44,11 +44,13 @@ pub(crate) trait Caller<M: Wire>: Send + Sized + 'static {
     /// A request is sent.
     fn sent(&mut self, call: M::Call);
     /// The answer that the machine is about to get.
-    fn answered(&mut self, call: M::Call, answer: &AnswerOf<M>);
+    fn answered(&mut self, call: M::Call, answer: &AnswerOf<M>, at: StoreTime);
     /// A hint that the machine is about to get.
     fn hinted(&mut self);
     /// The store is closed: what to ask of the machine. From now on, it is asked for nothing else.
     fn shut(&mut self, machine: &M) -> Option<M::Request>;
+    /// Nobody will wake the machine any more: whoever still waits is told.
+    fn abandon(&mut self);
     /// What it is doing; `None`, if nothing.
     fn doing(&self) -> Option<&'static str>;
 }
@@ -115,6 +117,11 @@ impl<M: Wire, C: Caller<M>> Cell<M, C> {
             core: core.clone(),
         });
         core.index().insert(id, &cell).then_some(cell)
+    }
+
+    /// What all machines of the store share.
+    pub(crate) fn core(&self) -> &Arc<Core> {
+        &self.core
     }
 
     /// Asks something of the machine.
@@ -213,7 +220,9 @@ impl<M: Wire, C: Caller<M>> Activation<'_, M, C> {
                 body.abandoned = true;
                 if let Some(request) = body.caller.shut(&body.machine) {
                     self.step(Input::Request(request));
+                    self.follow_up();
                 }
+                self.body.caller.abandon();
             }
         }
     }
@@ -224,7 +233,7 @@ impl<M: Wire, C: Caller<M>> Activation<'_, M, C> {
             return;
         }
         let answer = read_answer::<M>(reply.answer);
-        body.caller.answered(call, &answer);
+        body.caller.answered(call, &answer, reply.at);
         self.step(Input::Reply { call, answer, at: reply.at });
     }
 

@@ -7,8 +7,68 @@ use std::sync::Arc;
 
 use metrics::{Counter, Histogram, counter, histogram};
 
+use crate::job::Outcome;
 use crate::mutex::Loss;
-use crate::time::Span;
+use crate::run::Noted;
+use crate::time::{Instant, Span};
+
+/// What is counted of jobs, recurring ones and others.
+#[derive(Debug)]
+pub(crate) struct JobMeters {
+    group: String,
+    runs: Histogram,
+    lateness: Histogram,
+    unknown: Counter,
+}
+
+impl JobMeters {
+    /// The meters of the jobs that are counted under this name.
+    pub(crate) fn of(group: &str) -> JobMeters {
+        let label = || String::from(group);
+        JobMeters {
+            runs: histogram!("fencepost_job_run_seconds", "group" => label()),
+            lateness: histogram!("fencepost_job_lateness_seconds", "group" => label()),
+            unknown: counter!("fencepost_unknown_outcomes_total", "group" => label()),
+            group: label(),
+        }
+    }
+
+    /// A callback begins, so long after it was due.
+    pub(crate) fn began(&self, late: Span) {
+        tracing::debug!(target: "fencepost", group = self.group, late = late.as_secs_f64(), "run began");
+        self.lateness.record(late.as_secs_f64());
+    }
+
+    pub(crate) fn interrupted(&self) {
+        tracing::info!(target: "fencepost", group = self.group, "run interrupted");
+        counter!("fencepost_job_interruptions_total", "group" => self.group.clone()).increment(1);
+    }
+
+    /// A run has ended that began at `since`.
+    pub(crate) fn ended(&self, since: Instant, now: Instant, outcome: Outcome, noted: Noted) {
+        let outcome = match outcome {
+            Outcome::Succeeded => "succeeded",
+            Outcome::Failed => "failed",
+            Outcome::Interrupted => "interrupted",
+        };
+        let noted = match noted {
+            Noted::Recorded => "recorded",
+            Noted::Superseded => "superseded",
+            Noted::Unknown => "unknown",
+        };
+        let took = now.since(since).as_secs_f64();
+        tracing::info!(target: "fencepost", group = self.group, outcome, noted, took, "run ended");
+        self.runs.record(took);
+        let labels = [("group", self.group.clone()), ("outcome", outcome.into()), ("noted", noted.into())];
+        counter!("fencepost_job_runs_total", &labels).increment(1);
+    }
+
+    /// See [`LockMeters::unknown`].
+    pub(crate) fn unknown(&self) {
+        tracing::debug!(target: "fencepost", group = self.group, "outcome unknown");
+        self.unknown.increment(1);
+    }
+}
 
 /// What is counted of a lock.
 #[derive(Debug)]

@@ -15,15 +15,16 @@ pub(crate) struct Core {
     engine: Arc<dyn Engine>,
     index: Arc<Index>,
     timers: Arc<Timers>,
+    runtime: Handle,
     numbers: AtomicU64,
 }
 
 impl Core {
-    pub(crate) fn new(engine: Arc<dyn Engine>, runtime: &Handle) -> Arc<Core> {
+    pub(crate) fn new(engine: Arc<dyn Engine>, runtime: Handle) -> Arc<Core> {
         let (index, timers) = (Arc::new(Index::new()), Timers::new());
         engine.listen(index.clone());
         runtime.spawn(timers.clone().run());
-        Arc::new(Core { engine, index, timers, numbers: AtomicU64::new(0) })
+        Arc::new(Core { engine, index, timers, runtime, numbers: AtomicU64::new(0) })
     }
 
     pub(crate) fn engine(&self) -> &dyn Engine {
@@ -36,6 +37,11 @@ impl Core {
 
     pub(crate) fn timers(&self) -> &Timers {
         &self.timers
+    }
+
+    /// Where callbacks run.
+    pub(crate) fn runtime(&self) -> &Handle {
+        &self.runtime
     }
 
     /// A number that no other machine of this store has.

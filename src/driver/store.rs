@@ -93,7 +93,7 @@ impl Store {
     pub fn start(engine: impl Engine) -> Result<Store, StartError> {
         let runtime = Handle::try_current().map_err(|_| StartError::NoRuntime)?;
         identity::prepare()?;
-        Ok(Store { core: Core::new(Arc::new(engine), &runtime) })
+        Ok(Store { core: Core::new(Arc::new(engine), runtime) })
     }
 
     /// What its engine can do.

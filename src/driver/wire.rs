@@ -29,6 +29,8 @@ mod job;
 mod mutex;
 mod once;
 
+pub use once::Payload;
+
 use std::string::String;
 use std::vec::Vec;
 

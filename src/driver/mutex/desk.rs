@@ -11,7 +11,7 @@ use crate::engine::clock;
 use crate::machine::AnswerOf;
 use crate::mutex::{Call, Event, Loss, Misuse, Mutex, Patience, Release, Request};
 use crate::store::{Answer, FencingToken};
-use crate::time::Instant;
+use crate::time::{Instant, StoreTime};
 
 pub(crate) type Tenure = tenure::Tenure<FencingToken, End>;
 
@@ -159,7 +159,7 @@ impl Caller<Mutex> for Desk {
         }
     }
 
-    fn answered(&mut self, call: Call, answer: &AnswerOf<Mutex>) {
+    fn answered(&mut self, call: Call, answer: &AnswerOf<Mutex>, _: StoreTime) {
         match (call, answer) {
             (_, Answer::Unknown) => self.meters.unknown(),
             (Call::Renew, Answer::Applied(_)) => self.meters.renewed(),
@@ -181,6 +181,10 @@ impl Caller<Mutex> for Desk {
         self.turn.close();
         let current = self.current.as_ref()?;
         Some(if current.since.is_some() { Request::Unlock } else { Request::Cancel })
+    }
+
+    fn abandon(&mut self) {
+        self.end(End::Left);
     }
 
     fn doing(&self) -> Option<&'static str> {

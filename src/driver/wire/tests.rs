@@ -6,7 +6,6 @@ use std::vec::Vec;
 
 use proptest::prelude::*;
 
-use super::once::Payload;
 use super::*;
 use crate::job::{Job, Meta, Outcome, Progress};
 use crate::line::{self, Owner, Place};

@@ -1,0 +1,144 @@
+//! Callbacks: they run on the runtime, and what becomes of them is reported, whatever becomes of them.
+
+use core::fmt::Display;
+use core::panic::AssertUnwindSafe;
+use core::pin::Pin;
+use core::task::{Context, Poll};
+use std::boxed::Box;
+use std::panic::catch_unwind;
+
+use super::board::Board;
+use super::tenure::Belief;
+use crate::engine::clock;
+use crate::job::Outcome;
+use crate::time::Instant;
+
+/// What a callback is told while it runs.
+#[derive(Debug)]
+pub(crate) struct Signals {
+    belief: Belief,
+    interrupted: Board<bool>,
+}
+
+impl Signals {
+    pub(crate) fn new(until: Option<Instant>) -> Signals {
+        let signals = Signals { belief: Belief::new(), interrupted: Board::new(false) };
+        signals.believe(until);
+        signals
+    }
+
+    /// Until when the lock may be believed held.
+    pub(crate) fn believe(&self, until: Option<Instant>) {
+        match until {
+            Some(until) => self.belief.set(until.as_nanos()),
+            None => self.belief.end(),
+        }
+    }
+
+    /// It should end soon.
+    pub(crate) fn interrupt(&self) {
+        self.interrupted.update(|interrupted| *interrupted = true);
+    }
+
+    pub(crate) fn is_held(&self) -> bool {
+        self.belief.holds(clock::mono().as_nanos())
+    }
+
+    pub(crate) fn is_interrupted(&self) -> bool {
+        self.interrupted.read(|interrupted| *interrupted)
+    }
+
+    pub(crate) async fn interrupted(&self) {
+        self.interrupted.wait(|interrupted| interrupted.then_some(())).await;
+    }
+}
+
+/// What a callback may return: nothing, or a result whose error is logged and counts as a failure.
+pub trait Report {
+    /// How the run has ended.
+    fn outcome(self) -> Outcome;
+}
+
+impl Report for () {
+    fn outcome(self) -> Outcome {
+        Outcome::Succeeded
+    }
+}
+
+impl<E: Display> Report for Result<(), E> {
+    fn outcome(self) -> Outcome {
+        match self {
+            Ok(()) => Outcome::Succeeded,
+            Err(error) => {
+                tracing::warn!(target: "fencepost", %error, "a callback has failed");
+                Outcome::Failed
+            }
+        }
+    }
+}
+
+impl Report for Outcome {
+    fn outcome(self) -> Outcome {
+        self
+    }
+}
+
+/// A callback under way, whatever it returns.
+pub(crate) type Run = Pin<Box<dyn Future<Output = Outcome> + Send>>;
+
+/// Runs a callback and says how it has ended: a panic is a failure, and no concern of whoever runs it.
+pub(crate) struct Contained(Option<Run>);
+
+impl Contained {
+    /// What making the callback's future may do, it may do here.
+    pub(crate) fn new(make: impl FnOnce() -> Run) -> Contained {
+        Contained(catch_unwind(AssertUnwindSafe(make)).ok())
+    }
+}
+
+impl Future for Contained {
+    type Output = Outcome;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Outcome> {
+        let Some(run) = &mut self.0 else { return Poll::Ready(panicked()) };
+        match catch_unwind(AssertUnwindSafe(|| run.as_mut().poll(context))) {
+            Ok(polled) => polled,
+            Err(_) => {
+                // Nothing of it is polled again.
+                self.0 = None;
+                Poll::Ready(panicked())
+            }
+        }
+    }
+}
+
+fn panicked() -> Outcome {
+    tracing::error!(target: "fencepost", "a callback has panicked");
+    Outcome::Failed
+}
+
+/// Reports what became of a callback, even if its runtime drops it before its end.
+pub(crate) struct Reported<F: FnMut(Outcome)> {
+    report: F,
+    done: bool,
+}
+
+impl<F: FnMut(Outcome)> Reported<F> {
+    /// Whatever happens, `report` is called once.
+    pub(crate) fn new(report: F) -> Reported<F> {
+        Reported { report, done: false }
+    }
+
+    pub(crate) fn report(mut self, outcome: Outcome) {
+        self.done = true;
+        (self.report)(outcome);
+    }
+}
+
+impl<F: FnMut(Outcome)> Drop for Reported<F> {
+    fn drop(&mut self) {
+        if !self.done {
+            (self.report)(Outcome::Interrupted);
+        }
+    }
+}
