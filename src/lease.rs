@@ -197,7 +197,8 @@ impl LeaseConfig {
         true
     }
 
-    fn needed(&self) -> Span {
+    /// What the time to live must exceed.
+    pub(crate) fn needed(&self) -> Span {
         let refresh = Span::from(self.refresh_interval);
         let drift = Span::from(self.ttl).portion(self.drift);
         refresh + refresh.portion(self.jitter) + self.renew_timeout.into() + self.delay_bound.into() + drift
@@ -211,7 +212,8 @@ impl LeaseConfig {
         Span::from(self.ttl) >= Span::from(self.refresh_interval) * 3
     }
 
-    fn is_sound(&self) -> bool {
+    /// Whether a failed renewal is tried again in time.
+    pub(crate) fn is_sound(&self) -> bool {
         self.outlasts_a_failed_renewal() && self.holds_three_renewals()
     }
 
@@ -240,7 +242,7 @@ impl LeaseConfig {
 }
 
 /// The smallest number from 1 to `most` of which `holds` is true, if it is false before and true from there on.
-fn first_where(most: u64, holds: impl Fn(u64) -> bool) -> Option<u64> {
+pub(crate) fn first_where(most: u64, holds: impl Fn(u64) -> bool) -> Option<u64> {
     let (mut low, mut high) = (1, most);
     if !holds(high) {
         return None;

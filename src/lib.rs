@@ -11,6 +11,7 @@
 //! | [`lease`] | lease arithmetic and its configuration, shared by every primitive that holds a lease |
 //! | [`mod@line`] | the queue of a fair lock |
 //! | [`mutex`] | the lease mutex |
+//! | [`flag`] | leadership: at most one process of a group has its flag raised |
 //! | [`calendar`] | when the next run of a recurring job is due |
 //! | [`job`] | the recurring job |
 //! | [`once`] | jobs that run once |
@@ -29,6 +30,7 @@ pub mod calendar;
 #[cfg(feature = "tokio")]
 pub mod driver;
 pub mod engine;
+pub mod flag;
 pub mod job;
 pub mod lease;
 pub mod line;
