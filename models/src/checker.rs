@@ -73,11 +73,13 @@ pub enum Spend {
     Reschedule,
     /// A caller takes a job back.
     Withdraw,
+    /// A process is not fit to lead. It may be fit again at any time.
+    Unfit,
 }
 
 impl Spend {
     /// All of them.
-    pub const ALL: [Spend; 19] = [
+    pub const ALL: [Spend; 20] = [
         Spend::Pause,
         Spend::Suspend,
         Spend::Crash,
@@ -97,6 +99,7 @@ impl Spend {
         Spend::Schedule,
         Spend::Reschedule,
         Spend::Withdraw,
+        Spend::Unfit,
     ];
 
     /// Its name on the command line: that of the option without its dashes.
@@ -121,6 +124,7 @@ impl Spend {
             Spend::Schedule => "schedules",
             Spend::Reschedule => "reschedules",
             Spend::Withdraw => "withdrawals",
+            Spend::Unfit => "unfits",
         }
     }
 }
@@ -214,6 +218,7 @@ impl Choice {
             Action::Ask(_, Ask::Schedule(..)) => Spend::Schedule,
             Action::Ask(_, Ask::Reschedule(..)) => Spend::Reschedule,
             Action::Ask(_, Ask::Withdraw(_)) => Spend::Withdraw,
+            Action::Ask(_, Ask::Fit(false)) => Spend::Unfit,
             Action::Ask(_, Ask::UnlockAgain) => Spend::ExtraUnlock,
             Action::Write(_) => Spend::Write,
             _ => return None,
@@ -294,7 +299,7 @@ impl<M: Subject> Model<M> {
 
     /// Whether instances that can be exchanged are.
     pub fn sorts(&self) -> bool {
-        let is_symmetric = M::PLAY == Play::Lock && M::is_symmetric(&self.scope.setup.config);
+        let is_symmetric = !M::PLAY.has_jobs() && M::is_symmetric(&self.scope.setup.config);
         self.scope.symmetry && is_symmetric && self.scope.setup.resources == 1
     }
 
@@ -445,6 +450,7 @@ impl<M: Subject> Model<M> {
         let stage = world.instance(id).caller.stage;
         let (begin, end) = match M::PLAY {
             Play::Lock => (Ask::Lock, Ask::Unlock),
+            Play::Lead => (Ask::Start, Ask::Unlock),
             Play::Job | Play::Once => (Ask::Start, Ask::Finish(true)),
         };
         match stage {
@@ -456,6 +462,12 @@ impl<M: Subject> Model<M> {
             Play::Lock => {
                 offer(Action::Ask(id, Ask::Cancel));
                 offer(Action::Ask(id, Ask::UnlockAgain));
+            }
+            Play::Lead => {
+                offer(Action::Ask(id, Ask::Fit(world.instance(id).part.is_unfit())));
+                if !world.is_closing(id) {
+                    offer(Action::Ask(id, Ask::Close));
+                }
             }
             Play::Job | Play::Once => {
                 offer(Action::Ask(id, Ask::Finish(false)));
@@ -723,6 +735,7 @@ impl<M: Subject> stateright::Model for Model<M> {
             holds::<M, 14>,
             holds::<M, 15>,
             holds::<M, 16>,
+            holds::<M, 17>,
         ];
         let judged = Property::ALL.into_iter().zip(all).filter(|(one, _)| self.scope.judged.has(*one));
         judged.map(|(one, holds)| stateright::Property::always(one.name(), holds)).collect()

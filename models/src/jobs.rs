@@ -57,7 +57,9 @@ impl Subject for Job {
             | Ask::Extend
             | Ask::Schedule(..)
             | Ask::Reschedule(..)
-            | Ask::Withdraw(_) => return None,
+            | Ask::Withdraw(_)
+            | Ask::Fit(_)
+            | Ask::Petition => return None,
         })
     }
 
@@ -166,7 +168,9 @@ impl Subject for Once<JobId, ()> {
             | Ask::Cancel
             | Ask::Unlock
             | Ask::UnlockAgain
-            | Ask::Extend => return None,
+            | Ask::Extend
+            | Ask::Fit(_)
+            | Ask::Petition => return None,
         })
     }
 

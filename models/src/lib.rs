@@ -23,6 +23,7 @@ pub mod clock;
 pub mod digest;
 pub mod fault;
 mod jobs;
+mod leads;
 pub mod normal;
 pub mod property;
 mod runs;

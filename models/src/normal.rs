@@ -572,6 +572,7 @@ impl<M: Subject> Instance<M> {
         names.time(&mut self.caller.asked);
         names.grace(&mut self.caller.deadline);
         names.grace(&mut self.lease_end);
+        names.revision(&mut self.part.seen);
         if let Some(token) = &mut self.caller.token {
             names.token(token);
         }
@@ -592,7 +593,8 @@ impl<M: Subject> Flight<M> {
                 names.store_time(at);
             }
             Leg::Write(token) => names.number(token),
-            Leg::Lost | Leg::Hint(_) | Leg::Landed => {}
+            Leg::Hint(message) => M::relocate_message(message, names),
+            Leg::Lost | Leg::Landed => {}
         }
         names.instance(&mut self.instance);
     }
@@ -657,7 +659,7 @@ impl Normaliser {
             named: Span::MAX,
             // An incarnation that bears an old name counts its attempts anew, and so meets its old numbers one by one.
             keeps_serials: left(Spend::Rejoin) > 0,
-            keeps_distances: M::PLAY != Play::Lock,
+            keeps_distances: M::PLAY.has_jobs(),
             ..Names::default()
         };
         let in_order =
@@ -756,7 +758,7 @@ impl Normaliser {
     /// Drops what nothing will ever ask for again.
     /// If only one instance is there, the others are left as they are.
     fn forget<M: Subject>(&self, world: &mut World<M>, now: Time, only: Option<InstanceId>) {
-        if M::PLAY != Play::Lock {
+        if M::PLAY.has_jobs() {
             let has_spacing = M::spacing(&world.config) > Span::ZERO;
             world.runs.forget(now, self.keeps_facts, has_spacing);
         }
@@ -855,6 +857,7 @@ impl Normaliser {
             instance.setbacks = Default::default();
         }
         instance.pending = Default::default();
+        instance.part.forget(self.judged.has(Property::TermsInOrder));
         instance.awaited.clear();
     }
 
@@ -1171,7 +1174,7 @@ pub(crate) fn print_of_rest<M: Subject>(world: &World<M>) -> u64 {
         (store.paused, store.grain, store.resumed, store.clock.errors()).hash(&mut print);
     }
     world.fences.hash(&mut print);
-    if M::PLAY != Play::Lock {
+    if M::PLAY.has_jobs() {
         world.runs.hash(&mut print);
     }
     world.void_until.hash(&mut print);
@@ -1211,6 +1214,9 @@ fn hash_instance<M: Subject>(instance: &Instance<M>, print: &mut Fingerprint) {
     print.word(parts(instance.identity).map_or(u64::MAX, |(_, incarnation)| u64::from(incarnation)));
     print.word(pair(instance.setbacks.bits(), rate.0.cast_unsigned()));
     print.word(wall_offset.cast_unsigned());
+    if M::PLAY == Play::Lead {
+        instance.part.hash(print);
+    }
 }
 
 pub(crate) fn print_of_flight<M: Subject>(flight: &Flight<M>) -> u64 {

@@ -53,11 +53,13 @@ pub enum Property {
     NoJobLost,
     /// No job begins before its time.
     NotEarly,
+    /// Nobody is told of an older leader than before.
+    TermsInOrder,
 }
 
 impl Property {
     /// All of them, in the order of the design.
-    pub const ALL: [Property; 17] = [
+    pub const ALL: [Property; 18] = [
         Property::BelievedExclusion,
         Property::FencedExclusion,
         Property::NoTheft,
@@ -75,6 +77,7 @@ impl Property {
         Property::OncePerOccurrence,
         Property::NoJobLost,
         Property::NotEarly,
+        Property::TermsInOrder,
     ];
 
     /// Those that jobs promise beyond what locks do.
@@ -100,6 +103,7 @@ impl Property {
             Property::OncePerOccurrence => "once-per-occurrence",
             Property::NoJobLost => "no-job-lost",
             Property::NotEarly => "not-early",
+            Property::TermsInOrder => "terms-in-order",
         }
     }
 
@@ -125,6 +129,7 @@ impl Property {
             Property::OncePerOccurrence => "no occurrence of a job begins more often than it may",
             Property::NoJobLost => "every job that was accepted and is due begins within a bound",
             Property::NotEarly => "no job begins before its time",
+            Property::TermsInOrder => "nobody is told of a leader older than one it was told of before",
         }
     }
 }
@@ -150,10 +155,10 @@ impl PropertySet {
         PropertySet::of(&Property::ALL)
     }
 
-    /// What every lock should promise: all but order, which costs a request more, and what jobs promise.
+    /// What every lock should promise: all but order, which costs a request more, and what jobs and leaders promise.
     pub fn usual() -> PropertySet {
         PropertySet::all()
-            .without(PropertySet::of(&[Property::Order]))
+            .without(PropertySet::of(&[Property::Order, Property::TermsInOrder]))
             .without(PropertySet::of(&Property::OF_JOBS))
     }
 
@@ -271,6 +276,9 @@ impl Violation {
             },
             Property::NoJobLost => format!("a job that is due does not begin, though {culprit} is there"),
             Property::NotEarly => format!("{culprit} begins a job before its time"),
+            Property::TermsInOrder => {
+                format!("{culprit} is told of a leader older than one it was told of before")
+            }
         }
     }
 }
@@ -527,7 +535,7 @@ impl<M: Subject> World<M> {
                 }
                 self.judge_order(id);
             }
-            Told::Lost | Told::Interrupted if self.runs.is_closing(id) => {}
+            Told::Lost | Told::Interrupted if self.is_closing(id) => {}
             Told::Lost | Told::Interrupted => {
                 if instance.trouble <= 1 && self.is_belief_judged() {
                     self.violated(Property::Stability, id, None, Facts::default());
@@ -547,10 +555,15 @@ impl<M: Subject> World<M> {
             | Told::Closed
             | Told::Accepted(..)
             | Told::Declined(_)
-            | Told::GaveUp(_) => {}
+            | Told::GaveUp(_)
+            | Told::Leads(_)
+            | Told::Petitioned
+            | Told::Answered => {}
         }
-        if M::PLAY != Play::Lock {
-            self.note_told(id, told);
+        match M::PLAY {
+            Play::Lock => {}
+            Play::Lead => self.note_told_of_leaders(id, told),
+            Play::Job | Play::Once => self.note_told(id, told),
         }
     }
 
@@ -624,6 +637,7 @@ impl<M: Subject> World<M> {
             }
         }
         self.judge_jobs();
+        self.judge_leaders();
         for store in 0..self.stores.len() {
             let now = self.stores[store].now(self.now);
             for resource in 0..self.stores[store].shelves.len() {

@@ -112,7 +112,7 @@ impl Runs {
     pub(crate) fn sight(&self, play: Play, mut awaits: bool) -> u8 {
         awaits |= self.players.iter().any(|player| !player.asked.is_empty() || player.closing != Time::ZERO);
         let to_begin = match play {
-            Play::Lock => 0,
+            Play::Lock | Play::Lead => 0,
             // A recurring job is content while it runs.
             Play::Job => u8::from(self.players.iter().all(|player| player.run.is_none())),
             Play::Once => self.open() & (ANSWERS - 1),
@@ -296,7 +296,7 @@ impl<M: Subject> World<M> {
     /// Which guarded resource an instance works on.
     #[inline]
     pub(crate) fn guarded_by(&self, id: InstanceId) -> usize {
-        if M::PLAY == Play::Lock {
+        if !M::PLAY.has_jobs() {
             return self.instances[id.index()].resource as usize;
         }
         self.log_of(id, self.runs.run(id).map_or(JobId::default(), |run| run.job))
@@ -304,8 +304,10 @@ impl<M: Subject> World<M> {
 
     /// A caller asks something that concerns jobs.
     pub(crate) fn note_ask(&mut self, id: InstanceId, ask: Ask) {
-        if M::PLAY == Play::Lock {
-            return;
+        match M::PLAY {
+            Play::Lock => return,
+            Play::Lead => return self.note_ask_of_leader(id, ask),
+            Play::Job | Play::Once => {}
         }
         let now = self.now;
         match ask {
@@ -344,7 +346,9 @@ impl<M: Subject> World<M> {
             | Ask::Cancel
             | Ask::Unlock
             | Ask::UnlockAgain
-            | Ask::Extend => {}
+            | Ask::Extend
+            | Ask::Fit(_)
+            | Ask::Petition => {}
         }
     }
 
@@ -384,7 +388,10 @@ impl<M: Subject> World<M> {
             | Told::Lost
             | Told::Extended
             | Told::Rejected
-            | Told::Panicked => {}
+            | Told::Panicked
+            | Told::Leads(_)
+            | Told::Petitioned
+            | Told::Answered => {}
         }
     }
 

@@ -9,6 +9,7 @@ use fencepost::store::FencingToken;
 use fencepost::time::{Instant, Ppm, Span, StoreTime, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::normal::Names;
 use crate::store::Simulated;
 
 /// Names an instance: A, B, C …
@@ -107,6 +108,18 @@ pub enum Play {
     Job,
     /// They start a scheduler, have it run jobs once, and are the callbacks.
     Once,
+    /// They take part in leadership, and lead when they are told so.
+    Lead,
+}
+
+impl Play {
+    /// Whether there are jobs, and callbacks.
+    pub const fn has_jobs(self) -> bool {
+        match self {
+            Play::Job | Play::Once => true,
+            Play::Lock | Play::Lead => false,
+        }
+    }
 }
 
 /// What a caller asks, in words that every lock has, or every job.
@@ -121,17 +134,17 @@ pub enum Ask {
     LockFor(Span),
     /// To wait no longer.
     Cancel,
-    /// To unlock what it holds.
+    /// To unlock what it holds; to resign.
     Unlock,
     /// To unlock once more than it locked, whatever it holds now.
     UnlockAgain,
     /// To renew at once.
     Extend,
-    /// To begin with the job, or with the scheduler.
+    /// To begin with the job, or with the scheduler; to take part in leadership.
     Start,
     /// The callback has ended: well, or not.
     Finish(bool),
-    /// To end the job or the scheduler on this instance.
+    /// To end the job, the scheduler or the part in leadership on this instance.
     Close,
     /// To run a job once, so long from now.
     Schedule(JobId, Span),
@@ -139,6 +152,10 @@ pub enum Ask {
     Reschedule(JobId, Span),
     /// Not to run it.
     Withdraw(JobId),
+    /// Whether it is fit to lead.
+    Fit(bool),
+    /// That another one should no longer lead.
+    Petition,
 }
 
 impl Ask {
@@ -165,7 +182,9 @@ impl Ask {
             | Ask::Extend
             | Ask::Start
             | Ask::Finish(_)
-            | Ask::Close => None,
+            | Ask::Close
+            | Ask::Fit(_)
+            | Ask::Petition => None,
         }
     }
 }
@@ -201,6 +220,12 @@ pub enum Told {
     Declined(JobId),
     /// It will not run that job, though nobody took it back.
     GaveUp(JobId),
+    /// Another one leads, under this term; or nobody does.
+    Leads(Option<FencingToken>),
+    /// Another one asks it to resign.
+    Petitioned,
+    /// What it asked of another one has come to an end.
+    Answered,
 }
 
 /// A lock, or a job, whose callers the world can play and whose promises it can judge.
@@ -258,6 +283,17 @@ pub trait Subject: Machine<Config: Serialize + for<'de> Deserialize<'de>, Store:
         Span::ZERO
     }
 
+    /// For how long nobody leads at most, while somebody could, where nothing goes wrong and messages take no time;
+    /// [`Span::MAX`], if that is not promised.
+    fn takeover(_: &Self::Config) -> Span {
+        Span::MAX
+    }
+
+    /// Shows every name in a hint to `names`.
+    fn relocate_message(message: &mut Self::Message, names: &mut Names) {
+        let _ = (message, names);
+    }
+
     /// The longest length that is added to a remembered store time, or wall time, before it is compared with another.
     fn calendar_horizon(_: &Self::Config) -> Span {
         Span::ZERO
@@ -307,7 +343,9 @@ impl Subject for Mutex {
             | Ask::Close
             | Ask::Schedule(..)
             | Ask::Reschedule(..)
-            | Ask::Withdraw(_) => return None,
+            | Ask::Withdraw(_)
+            | Ask::Fit(_)
+            | Ask::Petition => return None,
         })
     }
 

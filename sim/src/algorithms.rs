@@ -2,6 +2,7 @@
 //! the originals.
 
 mod jobs;
+mod leaders;
 mod upstream_jobs;
 
 use std::time::Duration;
@@ -40,6 +41,7 @@ pub fn algorithms() -> Vec<Box<dyn Algorithm>> {
     ]);
     all.extend(jobs::all());
     all.extend(upstream_jobs::all());
+    all.extend(leaders::all());
     all
 }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use fencepost::calendar::Schedule;
+use fencepost::flag::{FlagConfig, FlagProtection, FlagTerms};
 use fencepost::job::{JobConfig, JobTerms};
 use fencepost::lease::{LeaseConfig, Protection};
 use fencepost::mutex::{Fairness, MutexConfig, MutexTerms};
@@ -105,6 +106,48 @@ pub(crate) fn job_cases(
         tick: TICK.into(),
         config: terms,
     }])
+}
+
+/// The flag, unless something else is asked for.
+pub(crate) fn flag() -> CheckPlan {
+    let budget = [Spend::Pause, Spend::Crash, Spend::Unknown];
+    let budget = budget.into_iter().fold(Budget::NONE, |budget, what| budget.with(what, 1));
+    CheckPlan { delay: 0, budget, ..CheckPlan::default() }
+}
+
+/// The flag without a protection, unless something else is asked for.
+pub(crate) fn ablated_flag(protection: FlagProtection) -> CheckPlan {
+    let plan = CheckPlan { delay: 1, ..CheckPlan::default() };
+    match protection {
+        FlagProtection::SelfExpiry => CheckPlan { budget: Budget::NONE.with(Spend::Pause, 1), ..plan },
+        FlagProtection::Identity | FlagProtection::LowerFirst => plan,
+        FlagProtection::RetryInsideInterval => {
+            CheckPlan { ttl: 8, budget: Budget::NONE.with(Spend::Loss, 1), ..plan }
+        }
+        // Only a replica that lags shows an old term.
+        FlagProtection::TermOrder => plan,
+    }
+}
+
+/// The flag with an interval of so many ticks and a check each tick; its lease is kept as the mutex's is.
+pub(crate) fn flag_cases(
+    ticks: &Ticks,
+    ablated: Option<FlagProtection>,
+) -> Result<Vec<Case<FlagTerms>>, String> {
+    let lease = mutex_in_ticks(ticks, Fairness::Unordered, None).lease;
+    let config = FlagConfig {
+        interval: lease.ttl,
+        check_interval: TICK,
+        timeout: lease.renew_timeout,
+        jitter: Ppm::ZERO,
+        drift: lease.drift,
+        delay_bound: lease.delay_bound,
+        ablated,
+        ..FlagConfig::new("flag", "process")
+    };
+    let terms = config.terms().map_err(|error| format!("with these lengths, {error}"))?;
+    let name = format!("interval {:?}, check 1s, time-out {:?}", config.interval, config.timeout);
+    Ok(vec![Case { name, tick: TICK.into(), config: terms }])
 }
 
 /// Jobs that run once, unless something else is asked for: one of them, and each fault by itself. Two jobs at a time

@@ -271,7 +271,7 @@ fn is_drawn(fault: Fault) -> bool {
 
 fn jobs<M: Subject>() -> u32 {
     match M::PLAY {
-        Play::Lock => 0,
+        Play::Lock | Play::Lead => 0,
         Play::Job => 1,
         Play::Once => JOBS,
     }

@@ -249,6 +249,7 @@ fn written<M: Subject>(to_lock: bool) -> &'static str {
     match M::PLAY {
         _ if to_lock => "the lock",
         Play::Lock => "its place in line",
+        Play::Lead => "the flag",
         Play::Job => "the record",
         Play::Once => "the entry",
     }
@@ -288,6 +289,10 @@ fn tell<M: Subject>(world: &World<M>) -> String {
             Told::Accepted(job, _) => format!("{id} is told that this is done for {job}"),
             Told::Declined(job) => format!("{id} is told that this is not done for {job}"),
             Told::GaveUp(job) => format!("{id} gives {job} up"),
+            Told::Leads(Some(term)) => format!("{id} sees a leader, term {}", term.0),
+            Told::Leads(None) => format!("{id} sees no leader"),
+            Told::Petitioned => format!("{id} is asked to resign"),
+            Told::Answered => format!("{id}'s petition has come to an end"),
         };
         let _ = write!(text, "{}{words}", if text.is_empty() { "" } else { "; " });
     }
@@ -323,7 +328,7 @@ fn sent<M: Subject>(world: &World<M>) -> String {
 
 /// A call's name as a noun.
 fn noun(call: &str) -> String {
-    let call = call.trim_start_matches("Line(").trim_start_matches("Run(");
+    let call = call.trim_start_matches("Line(").trim_start_matches("Run(").trim_start_matches("Lock(");
     call.replace('(', " ").replace(')', "").to_lowercase()
 }
 
@@ -343,6 +348,9 @@ fn asks(ask: Ask) -> String {
         Ask::Schedule(job, span) => format!("schedules {job} in {span}"),
         Ask::Reschedule(job, span) => format!("schedules {job} in {span} instead"),
         Ask::Withdraw(job) => format!("takes {job} back"),
+        Ask::Fit(true) => "is fit to lead".to_owned(),
+        Ask::Fit(false) => "is not fit to lead".to_owned(),
+        Ask::Petition => "asks the leader to resign".to_owned(),
     }
 }
 

@@ -192,7 +192,7 @@ impl<'a, M: Subject> Explorer<'a, M> {
         nobody.instances.iter_mut().for_each(|instance| instance.state = State::Down);
         let asks = scope.keeps_facts || scope.judged.has(Property::Order);
         let is_local = !(M::READS_WALL || setup.hints || asks)
-            && M::PLAY == Play::Lock
+            && !M::PLAY.has_jobs()
             && setup.resources == 1
             && (1..=MOST).contains(&node.instances.len());
         Explorer {
@@ -243,7 +243,10 @@ impl<'a, M: Subject> Explorer<'a, M> {
     /// answer.
     pub fn sight(&self, row: &[u32]) -> [u8; 2] {
         let groups = &row[2..self.node.instances.len() + 2];
-        if M::PLAY != Play::Lock {
+        if M::PLAY == Play::Lead {
+            return [self.in_want_of_a_leader(groups), 0];
+        }
+        if M::PLAY.has_jobs() {
             let awaits = groups.iter().any(|&group| self.parts.group(group).is_leaving);
             return [self.parts.rest(row[0]).runs.sight(M::PLAY, awaits), 0];
         }
@@ -251,6 +254,15 @@ impl<'a, M: Subject> Explorer<'a, M> {
             let group = self.parts.group(group);
             [waiting | u8::from(group.waits) << place, busy | u8::from(group.is_busy) << place]
         })
+    }
+
+    /// All places, if nobody leads though somebody can; and whoever closes.
+    fn in_want_of_a_leader(&self, groups: &[u32]) -> u8 {
+        let all = || groups.iter().map(|&group| self.parts.group(group));
+        let is_wanted = all().any(|group| group.is_able) && !all().any(|group| group.holds);
+        let closing =
+            all().enumerate().fold(0, |all, (place, group)| all | u8::from(group.is_leaving) << place);
+        if is_wanted { (1 << MOST) - 1 } else { closing }
     }
 
     /// The memory it takes, in bytes.

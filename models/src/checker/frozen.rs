@@ -52,6 +52,10 @@ pub(super) struct Group {
     pub(super) is_leaving: bool,
     /// Whether it holds, or stands still.
     pub(super) is_busy: bool,
+    /// Whether it holds, as far as it was told.
+    pub(super) holds: bool,
+    /// Whether it could lead.
+    pub(super) is_able: bool,
 }
 
 impl Group {
@@ -183,7 +187,7 @@ impl<M: Subject> Parts<M> {
         let start = self.members.len() as u32;
         // What it waits for follows from the messages.
         let instance = world.instance(id);
-        let (state, stage) = (instance.state, instance.caller.stage);
+        let (state, stage, part) = (instance.state, instance.caller.stage, instance.part);
         let member = self.part(face.full, || Part::Instance(instance.awaiting(Vec::new())));
         add(&mut self.members, member);
         for flight in flights() {
@@ -205,8 +209,10 @@ impl<M: Subject> Parts<M> {
             believes,
             is_true,
             waits: state != State::Down && matches!(stage, Stage::Waiting | Stage::Leaving),
-            is_leaving: state != State::Down && stage == Stage::Leaving,
+            is_leaving: state != State::Down && (stage == Stage::Leaving || part.is_closing()),
             is_busy: state == State::Paused || (state == State::Up && stage == Stage::Holding),
+            holds: state != State::Down && stage == Stage::Holding,
+            is_able: state != State::Down && stage == Stage::Waiting && part.may_lead(),
         })
     }
 

@@ -91,7 +91,9 @@ pub(super) fn request(ask: Ask) -> Option<Request> {
         | Ask::Close
         | Ask::Schedule(..)
         | Ask::Reschedule(..)
-        | Ask::Withdraw(_) => None,
+        | Ask::Withdraw(_)
+        | Ask::Fit(_)
+        | Ask::Petition => None,
     }
 }
 

@@ -385,7 +385,9 @@ impl Subject for PluginApiJob {
             | Ask::Extend
             | Ask::Schedule(..)
             | Ask::Reschedule(..)
-            | Ask::Withdraw(_) => None,
+            | Ask::Withdraw(_)
+            | Ask::Fit(_)
+            | Ask::Petition => None,
         }
     }
 

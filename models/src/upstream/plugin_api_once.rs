@@ -384,7 +384,9 @@ impl Subject for PluginApiOnce {
             | Ask::Unlock
             | Ask::UnlockAgain
             | Ask::Extend
-            | Ask::Close => None,
+            | Ask::Close
+            | Ask::Fit(_)
+            | Ask::Petition => None,
         }
     }
 

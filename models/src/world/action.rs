@@ -251,6 +251,8 @@ fn may_ask(stage: Stage, ask: Ask) -> bool {
         // A callback may ask these, too.
         Ask::Close => stage != Stage::Idle,
         Ask::Schedule(..) | Ask::Reschedule(..) | Ask::Withdraw(_) => stage != Stage::Idle,
+        Ask::Fit(_) => true,
+        Ask::Petition => stage == Stage::Waiting,
     }
 }
 
@@ -354,6 +356,8 @@ pub(super) fn ask_code(ask: Ask) -> u64 {
         Ask::Schedule(job, span) => 11 ^ (span.as_nanos() << 16 ^ u64::from(job.0) << 8),
         Ask::Reschedule(job, span) => 12 ^ (span.as_nanos() << 16 ^ u64::from(job.0) << 8),
         Ask::Withdraw(job) => 13 ^ u64::from(job.0) << 8,
+        Ask::Fit(fit) => 14 ^ u64::from(fit) << 8,
+        Ask::Petition => 15,
     }
 }
 
@@ -373,5 +377,8 @@ pub(super) fn told_code(told: Told) -> u64 {
         Told::Accepted(job, _) => 12 ^ u64::from(job.0) << 8,
         Told::Declined(job) => 13 ^ u64::from(job.0) << 8,
         Told::GaveUp(job) => 14 ^ u64::from(job.0) << 8,
+        Told::Leads(term) => 15 ^ term.map_or(0, |term| term.0) << 8,
+        Told::Petitioned => 16,
+        Told::Answered => 17,
     }
 }

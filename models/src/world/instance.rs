@@ -10,6 +10,7 @@ use super::action::{ask_code, told_code};
 use super::{FlightId, World, identity};
 use crate::clock::{Clock, Rate, Time};
 use crate::fault::{Fault, FaultSet};
+use crate::leads::Part;
 use crate::property::Fate;
 use crate::store::{Simulated, Tag};
 use crate::subject::{Ask, InstanceId, Play, Subject, Told};
@@ -102,6 +103,8 @@ pub struct Instance<M: Machine> {
     pub(crate) trouble_at_notice: u32,
     /// What it has not met yet.
     pub(crate) pending: FaultSet,
+    /// Its part in leadership.
+    pub(crate) part: Part,
 }
 
 impl<M: Machine> Clone for Instance<M> {
@@ -146,6 +149,7 @@ impl<M: Machine> Instance<M> {
             trouble: 0,
             trouble_at_notice: 0,
             pending: FaultSet::NONE,
+            part: Part::default(),
         }
     }
 
@@ -228,13 +232,10 @@ impl<M: Subject> World<M> {
                 (instance.setbacks, instance.trouble) = (ongoing, if ongoing.is_empty() { 0 } else { 2 });
             }
             Ask::Unlock | Ask::UnlockAgain | Ask::Finish(_) if caller.stage == Stage::Holding => {
-                let last_write = caller.token.map(|token| (token.0, caller.acquisition));
-                (caller.stage, caller.asked) = (Stage::Leaving, now);
-                if let Some((token, acquisition)) = last_write.filter(|_| self.believes(id)) {
-                    self.judge_write(id, token, acquisition);
-                }
-                self.abandon(id);
+                self.leave(id);
             }
+            // Whoever leads is to lead no more.
+            Ask::Fit(false) if caller.stage == Stage::Holding => self.leave(id),
             Ask::Cancel | Ask::Close => {
                 caller.patient = false;
                 self.note(id, Fault::Cancel);
@@ -249,7 +250,9 @@ impl<M: Subject> World<M> {
             | Ask::Finish(_)
             | Ask::Schedule(..)
             | Ask::Reschedule(..)
-            | Ask::Withdraw(_) => {}
+            | Ask::Withdraw(_)
+            | Ask::Fit(_)
+            | Ask::Petition => {}
         }
         self.note_ask(id, ask);
         if ask == Ask::UnlockAgain {
@@ -258,6 +261,18 @@ impl<M: Subject> World<M> {
         if let Some(request) = M::request(ask) {
             self.step(id, Input::Request(request), draw);
         }
+    }
+
+    /// A caller ends what it was granted, with a last write.
+    pub(crate) fn leave(&mut self, id: InstanceId) {
+        let now = self.now;
+        let caller = &mut self.instances[id.index()].caller;
+        let last_write = caller.token.map(|token| (token.0, caller.acquisition));
+        (caller.stage, caller.asked) = (Stage::Leaving, now);
+        if let Some((token, acquisition)) = last_write.filter(|_| self.believes(id)) {
+            self.judge_write(id, token, acquisition);
+        }
+        self.abandon(id);
     }
 
     pub(super) fn tell(&mut self, id: InstanceId, told: Told, mono: Instant) {
@@ -271,6 +286,7 @@ impl<M: Subject> World<M> {
             Told::Began(run) if M::PLAY == Play::Once => self.hold(id, run.token, Instant::MAX),
             Told::Began(run) => self.hold(id, run.token, mono + ttl),
             Told::Ended => self.go_on(id),
+            Told::Released | Told::Lost if M::PLAY == Play::Lead => self.end_term(id),
             Told::Denied | Told::Released | Told::Lost | Told::Closed => {
                 self.abandon(id);
                 self.instances[id.index()].caller.stage = Stage::Idle;
@@ -281,7 +297,14 @@ impl<M: Subject> World<M> {
                 self.instances[id.index()].lease_end = Instant::MAX;
                 self.excuse();
             }
-            Told::Extended | Told::Rejected | Told::Accepted(..) | Told::Declined(_) | Told::GaveUp(_) => {}
+            Told::Extended
+            | Told::Rejected
+            | Told::Accepted(..)
+            | Told::Declined(_)
+            | Told::Leads(_)
+            | Told::Petitioned
+            | Told::Answered
+            | Told::GaveUp(_) => {}
         }
     }
 
@@ -304,6 +327,16 @@ impl<M: Subject> World<M> {
         let caller = &mut instance.caller;
         (caller.stage, caller.asked, caller.token) = (Stage::Waiting, now, None);
         caller.acquisition += 1;
+    }
+
+    /// A leader leads no more. It takes part in the next election, unless it closes.
+    fn end_term(&mut self, id: InstanceId) {
+        if self.is_closing(id) {
+            self.abandon(id);
+            self.instances[id.index()].caller.stage = Stage::Leaving;
+        } else {
+            self.go_on(id);
+        }
     }
 
     /// From now on nobody wants the entry of the present acquisition of `id`.
@@ -366,6 +399,7 @@ impl<M: Subject> World<M> {
         self.abandon(id);
         self.start_clock(id);
         let now = self.now;
+        self.note_death_of_part(id);
         let instance = &mut self.instances[id.index()];
         instance.state = State::Down;
         instance.resumed = now;

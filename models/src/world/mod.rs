@@ -94,6 +94,8 @@ pub struct World<M: Subject> {
     /// How many jobs there are for each resource.
     pub(crate) jobs: usize,
     pub(crate) runs: Runs,
+    /// Since when nobody leads; one for each resource.
+    pub(crate) leaderless: Vec<Time>,
     pub(crate) healed: Time,
     pub(crate) void_until: Time,
     pub(crate) verdict: Verdict,
@@ -126,6 +128,7 @@ impl<M: Subject> World<M> {
             fences: Vec::new(),
             jobs: 0,
             runs: Runs::default(),
+            leaderless: Vec::new(),
             healed: Time::MAX,
             void_until: Time::ZERO,
             verdict: Verdict::default(),
@@ -145,7 +148,7 @@ impl<M: Subject> World<M> {
         self.flights.clone_from(&other.flights);
         self.believers.clone_from(&other.believers);
         self.fences.clone_from(&other.fences);
-        if M::PLAY != Play::Lock {
+        if M::PLAY.has_jobs() {
             self.runs.clone_from(&other.runs);
         }
         (self.healed, self.void_until) = (other.healed, other.void_until);
@@ -169,7 +172,7 @@ impl<M: Subject> World<M> {
         self.stores.extend((0..setup.stores.max(1)).map(|_| SimStore::new(resources as usize)));
         self.flights.clear();
         self.told.clear();
-        self.jobs = if M::PLAY == Play::Lock { 0 } else { setup.jobs.max(1) as usize };
+        self.jobs = if M::PLAY.has_jobs() { setup.jobs.max(1) as usize } else { 0 };
         let guarded = resources as usize * self.jobs.max(1);
         self.believers.resize_with(guarded, Vec::new);
         self.believers.iter_mut().for_each(Vec::clear);
@@ -177,6 +180,8 @@ impl<M: Subject> World<M> {
         self.fences.resize(guarded, Fence::default());
         let players = if self.jobs > 0 { self.instances.len() } else { 0 };
         self.runs.reset(resources as usize * self.jobs, players);
+        self.leaderless.clear();
+        self.leaderless.resize(resources as usize, Time::ZERO);
         (self.healed, self.void_until) = (Time::MAX, Time::ZERO);
         self.verdict.clear();
         self.ledger = Ledger::default();
@@ -296,7 +301,12 @@ impl<M: Subject> World<M> {
 
     /// Whether an instance was asked to close and has not.
     pub fn is_closing(&self, id: InstanceId) -> bool {
-        self.runs.is_closing(id)
+        self.runs.is_closing(id) || self.instances[id.index()].part.is_closing()
+    }
+
+    /// Whether an instance's caller has said that it is not fit to lead.
+    pub fn is_unfit(&self, id: InstanceId) -> bool {
+        self.instances[id.index()].part.is_unfit()
     }
 
     /// Whether an instance waits to be told something about a job.

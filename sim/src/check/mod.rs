@@ -285,7 +285,7 @@ pub(crate) fn scope<M: Subject>(
         config: case.config.clone(),
         instances: plan.instances,
         resources: 1,
-        jobs: if M::PLAY == Play::Lock { 0 } else { plan.jobs },
+        jobs: if M::PLAY.has_jobs() { plan.jobs } else { 0 },
         stores: 1,
         hints: plan.hints,
         // Or there would be no end of them within a tick.
@@ -440,6 +440,11 @@ impl<M: Subject> Check<'_, M> {
 fn questions<M: Subject>() -> &'static [(Property, Places, &'static str)] {
     match M::PLAY {
         Play::Lock => &[(Property::Progress, EVERYBODY, "from everywhere, everybody who waits can get in")],
+        Play::Lead => &[(
+            Property::Progress,
+            EVERYBODY,
+            "from everywhere, somebody can be raised if nobody is, and whoever closes can close",
+        )],
         Play::Job | Play::Once => &[
             (
                 Property::NoJobLost,

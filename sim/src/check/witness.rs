@@ -121,8 +121,12 @@ fn good_will<M: Subject>(model: &Model<M>, walk: &Walk<M>, waiter: Option<Instan
         match (one.state, one.caller.stage) {
             (State::Paused, _) => Some(Action::Resume(id)),
             (State::Up, Stage::Holding) if Some(id) == waiter => None,
-            (State::Up, Stage::Holding) if M::PLAY == Play::Lock => Some(Action::Ask(id, Ask::Unlock)),
-            (State::Up, Stage::Holding) => Some(Action::Ask(id, Ask::Finish(true))),
+            (State::Up, Stage::Holding) => match M::PLAY {
+                Play::Lock => Some(Action::Ask(id, Ask::Unlock)),
+                Play::Job | Play::Once => Some(Action::Ask(id, Ask::Finish(true))),
+                // Whoever leads may stay.
+                Play::Lead => None,
+            },
             (State::Down, _) if M::PLAY != Play::Lock => Some(Action::Restart(id)),
             (State::Up, Stage::Idle) if M::PLAY != Play::Lock => Some(Action::Ask(id, Ask::Start)),
             (State::Up | State::Down, _) => None,

@@ -142,6 +142,9 @@ struct BoundsArgs {
     /// How often callers may take a job back.
     #[arg(long, value_name = "N", help_heading = "Faults")]
     withdrawals: Option<u8>,
+    /// How often a process may be unfit to lead.
+    #[arg(long, value_name = "N", help_heading = "Faults")]
+    unfits: Option<u8>,
 }
 
 /// The most that a budget may hold: beyond it, nothing ends.
@@ -185,6 +188,7 @@ impl BoundsArgs {
             (Spend::Schedule, self.schedules),
             (Spend::Reschedule, self.reschedules),
             (Spend::Withdraw, self.withdrawals),
+            (Spend::Unfit, self.unfits),
         ];
         let mut budget = self.no_faults.then_some(Budget::NONE);
         for (what, times) in given {

@@ -21,7 +21,7 @@ impl<M: Subject> Simulator<M> {
         let next = match M::PLAY {
             Play::Lock if self.scenario.workload.varied => self.choose_ask(),
             Play::Lock => Ask::Lock,
-            Play::Job | Play::Once => Ask::Start,
+            Play::Job | Play::Once | Play::Lead => Ask::Start,
         };
         self.plan_ask(id, now + pause, next);
     }
@@ -71,7 +71,7 @@ impl<M: Subject> Simulator<M> {
             if ask.wants() && !self.healed && self.strikes(Some(Fault::Cancel)) {
                 let (cancel, most) = match M::PLAY {
                     Play::Lock => (Ask::Cancel, self.scenario.ttl),
-                    Play::Job | Play::Once => (Ask::Close, self.scenario.ttl * 4),
+                    Play::Job | Play::Once | Play::Lead => (Ask::Close, self.scenario.ttl * 4),
                 };
                 let after = skewed(&mut self.streams.faults[Fault::Cancel as usize], most);
                 if M::request(cancel).is_some() {
@@ -91,15 +91,22 @@ impl<M: Subject> Simulator<M> {
                 self.acquisitions += 1;
                 self.hold(id);
             }
+            // It stands again by itself; what it was about to ask was about the term that is over.
+            Told::Released | Told::Lost if M::PLAY == Play::Lead => {
+                self.cancel_ask(id);
+            }
             Told::Denied | Told::Released | Told::Lost | Told::Closed => self.think(id),
             Told::Panicked => self.plan(self.world.now() + Span::from_secs(1), Action::Restart(id)),
             Told::Interrupted => self.wind_up(id),
+            Told::Petitioned => self.consider(id),
             Told::Extended
             | Told::Rejected
             | Told::Ended
             | Told::Accepted(..)
             | Told::Declined(_)
-            | Told::GaveUp(_) => {}
+            | Told::GaveUp(_)
+            | Told::Leads(_)
+            | Told::Answered => {}
         }
     }
 
@@ -107,6 +114,35 @@ impl<M: Subject> Simulator<M> {
     fn wind_up(&mut self, id: InstanceId) {
         let soon = up_to(&mut self.streams.workload, Span::from_secs(1));
         self.plan_ask(id, self.world.now() + soon, Ask::Finish(false));
+    }
+
+    /// A leader is asked to resign. Half of them do, soon.
+    fn consider(&mut self, id: InstanceId) {
+        if self.world.now() < self.scenario.drain && self.streams.workload.random_bool(0.5) {
+            let soon = up_to(&mut self.streams.workload, Span::from_secs(1));
+            self.plan_ask(id, self.world.now() + soon, Ask::Unlock);
+        }
+    }
+
+    /// What a caller asks about leadership in the course of a run: now and then it is unfit for a while, or wants the
+    /// leader to resign.
+    pub(super) fn plan_leadership(&mut self, id: InstanceId) {
+        let (drain, ttl) = (self.scenario.drain, self.scenario.ttl);
+        let mut at = Time::ZERO;
+        loop {
+            let rng = &mut self.streams.workload;
+            at = at + Span::from_secs(1) + up_to(rng, ttl * 4);
+            let end = at + skewed(rng, ttl * 2);
+            if end >= drain {
+                return;
+            }
+            if rng.random_bool(0.5) {
+                self.plan(at, Action::Ask(id, Ask::Fit(false)));
+                self.plan(end, Action::Ask(id, Ask::Fit(true)));
+            } else {
+                self.plan(at, Action::Ask(id, Ask::Petition));
+            }
+        }
     }
 
     /// What a caller asks about jobs in the course of a run, whether it is waiting then or in a callback.
@@ -139,10 +175,15 @@ impl<M: Subject> Simulator<M> {
             self.plan(now, Action::Forget(id));
         }
         let end = match M::PLAY {
-            Play::Lock => Ask::Unlock,
+            Play::Lock | Play::Lead => Ask::Unlock,
             Play::Job | Play::Once => Ask::Finish(self.healed || !self.strikes(Some(Fault::CallbackFails))),
         };
-        self.plan_ask(id, now + hold, end);
+        // Half of the leaders never resign by themselves; and in the end there is one that stays.
+        let stays =
+            M::PLAY == Play::Lead && (now >= self.scenario.drain || self.streams.workload.random_bool(0.5));
+        if !stays {
+            self.plan_ask(id, now + hold, end);
+        }
         if self.scenario.workload.varied {
             let write = now + up_to(&mut self.streams.workload, hold);
             self.plan(write, Action::Write(id));

@@ -125,8 +125,10 @@ impl<M: Subject> Simulator<M> {
         self.is_stormy = !self.scenario.faults.is_empty();
         for index in 0..self.scenario.setup.instances {
             self.think(InstanceId(index));
-            if M::PLAY == Play::Once {
-                self.plan_jobs(InstanceId(index));
+            match M::PLAY {
+                Play::Lock | Play::Job => {}
+                Play::Once => self.plan_jobs(InstanceId(index)),
+                Play::Lead => self.plan_leadership(InstanceId(index)),
             }
         }
         if self.scenario.heal < self.scenario.end {

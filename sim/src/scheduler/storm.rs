@@ -5,7 +5,7 @@ use fencepost::time::Span;
 use fencepost_models::clock::{Rate, Time};
 use fencepost_models::fault::Fault;
 use fencepost_models::store::Grain;
-use fencepost_models::subject::{InstanceId, Subject};
+use fencepost_models::subject::{Ask, InstanceId, Subject};
 use fencepost_models::world::{Action, FlightId, Leg, LegKind, Service, Stage, State};
 use rand::{Rng, RngExt};
 
@@ -235,6 +235,9 @@ impl<M: Subject> Simulator<M> {
             }
             if from_store {
                 self.act(at, Action::CutFromStore(id, false));
+            }
+            if self.world.is_unfit(id) {
+                self.act(at, Action::Ask(id, Ask::Fit(true)));
             }
             let end = self.seats[id.index()].next.filter(|next| next.ends());
             if let (Stage::Holding, Some(end)) = (self.world.instance(id).caller.stage, end) {
