@@ -12,6 +12,7 @@
 //! | [`mod@line`] | the queue of a fair lock |
 //! | [`mutex`] | the lease mutex |
 //! | [`flag`] | leadership: at most one process of a group has its flag raised |
+//! | [`locker`] | the preemptive lock: the newest request wins |
 //! | [`calendar`] | when the next run of a recurring job is due |
 //! | [`job`] | the recurring job |
 //! | [`once`] | jobs that run once |
@@ -34,6 +35,7 @@ pub mod flag;
 pub mod job;
 pub mod lease;
 pub mod line;
+pub mod locker;
 pub mod machine;
 pub mod mutex;
 pub mod once;
