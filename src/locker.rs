@@ -323,7 +323,7 @@ impl Locker {
         self.number = self.number.wrapping_add(1);
         let owner = Owner { identity: self.identity, attempt: self.number };
         let until = bid.patience.map_or(Instant::MAX, |patience| now.mono + patience);
-        let claim = Claim { owner, bid, asked: StoreTime::ZERO };
+        let claim = Claim { owner, bid, asked: None };
         let want = Want { claim, until, take_by: now.mono + terms.timeout };
         self.stage = Stage::Waiting { want, rival: None };
         if terms.has(LockerProtection::ListenBeforeClaim) {

@@ -42,14 +42,14 @@ type Out<'a> = &'a mut Effects<Locker>;
 pub(super) struct Claim {
     pub(super) owner: Owner,
     pub(super) bid: Bid,
-    /// The store's time when it first asked; zero, before it has heard from the store.
-    pub(super) asked: StoreTime,
+    /// The store's time when it first asked, once it has heard from the store.
+    pub(super) asked: Option<StoreTime>,
 }
 
 impl Claim {
     fn record(&self, since: StoreTime) -> Contender {
         let Bid { message, priority, patience: _ } = self.bid.clone();
-        Contender { owner: self.owner, priority, asked: self.asked, since, message }
+        Contender { owner: self.owner, priority, asked: self.asked.unwrap_or(since), since, message }
     }
 
     fn put(&self, terms: &LockerTerms, expect: Expect, since: StoreTime, out: Out<'_>) {
@@ -63,7 +63,7 @@ impl Claim {
     /// See [`crate::machine::Machine::relocate`].
     pub(super) fn relocate(&mut self, map: &mut impl Relocate) {
         self.owner.relocate(map);
-        map.store_time(&mut self.asked);
+        self.asked.iter_mut().for_each(|asked| map.store_time(asked));
     }
 
     /// What another one's record means to this request.
@@ -77,7 +77,7 @@ impl Claim {
         if other.owner.identity == self.owner.identity {
             return under;
         }
-        let is_newer = (other.asked, other.owner) > (self.asked, self.owner);
+        let is_newer = (other.asked, other.owner) > (self.asked.unwrap_or(at), self.owner);
         if other.priority == self.bid.priority && is_newer {
             return Judgement::Preempted(other.notice());
         }
@@ -244,9 +244,7 @@ impl Standing {
         at: StoreTime,
         out: Out<'_>,
     ) -> Option<News> {
-        if claim.asked == StoreTime::ZERO {
-            claim.asked = at;
-        }
+        claim.asked.get_or_insert(at);
         let own = match self {
             Standing::Looking { since, .. } => *since,
             Standing::Joining { since, .. } | Standing::In { since, .. } => Some(*since),
