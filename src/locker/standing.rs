@@ -142,8 +142,9 @@ pub(super) enum Standing {
 impl Standing {
     /// S1
     pub(super) fn look(&mut self, now: Now, out: Out<'_>) {
-        for call in [Call::Join, Call::Leave] {
-            out.forget(call);
+        if let Standing::Leaving { .. } = self {
+            out.forget(Call::Join);
+            out.forget(Call::Leave);
         }
         self.look_again(now, None, out);
     }
