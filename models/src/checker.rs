@@ -736,6 +736,9 @@ impl<M: Subject> stateright::Model for Model<M> {
             holds::<M, 15>,
             holds::<M, 16>,
             holds::<M, 17>,
+            holds::<M, 18>,
+            holds::<M, 19>,
+            holds::<M, 20>,
         ];
         let judged = Property::ALL.into_iter().zip(all).filter(|(one, _)| self.scope.judged.has(*one));
         judged.map(|(one, holds)| stateright::Property::always(one.name(), holds)).collect()

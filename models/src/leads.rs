@@ -112,6 +112,9 @@ impl<M: Subject> World<M> {
             }
             Told::Leads(None)
             | Told::Denied
+            | Told::Asked
+            | Told::Preempted
+            | Told::Ousted
             | Told::Extended
             | Told::Rejected
             | Told::Panicked

@@ -659,7 +659,7 @@ impl Normaliser {
             named: Span::MAX,
             // An incarnation that bears an old name counts its attempts anew, and so meets its old numbers one by one.
             keeps_serials: left(Spend::Rejoin) > 0,
-            keeps_distances: M::PLAY.has_jobs(),
+            keeps_distances: M::PLAY.has_jobs() || M::calendar_horizon(&setup.config) > Span::ZERO,
             ..Names::default()
         };
         let in_order =
@@ -856,6 +856,8 @@ impl Normaliser {
             (instance.fate, instance.cut_short) = (Fate::Natural, false);
             instance.setbacks = Default::default();
         }
+        // Only monitors ask that a checker does not have.
+        instance.hit_at = Time::ZERO;
         instance.pending = Default::default();
         instance.part.forget(self.judged.has(Property::TermsInOrder));
         instance.awaited.clear();

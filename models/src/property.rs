@@ -55,11 +55,17 @@ pub enum Property {
     NotEarly,
     /// Nobody is told of an older leader than before.
     TermsInOrder,
+    /// Whoever has to give way to a newer request learns of it within a bound.
+    PreemptionNoticed,
+    /// Nobody holds for longer than it may, or than its grace once it was asked to yield; and nobody is put out before.
+    BoundedHold,
+    /// However many requests come, somebody gets in within a bound.
+    NoStarvation,
 }
 
 impl Property {
     /// All of them, in the order of the design.
-    pub const ALL: [Property; 18] = [
+    pub const ALL: [Property; 21] = [
         Property::BelievedExclusion,
         Property::FencedExclusion,
         Property::NoTheft,
@@ -78,7 +84,14 @@ impl Property {
         Property::NoJobLost,
         Property::NotEarly,
         Property::TermsInOrder,
+        Property::PreemptionNoticed,
+        Property::BoundedHold,
+        Property::NoStarvation,
     ];
+
+    /// Those that locks promise beyond others in which newer requests win.
+    pub const OF_PREEMPTION: [Property; 3] =
+        [Property::PreemptionNoticed, Property::BoundedHold, Property::NoStarvation];
 
     /// Those that jobs promise beyond what locks do.
     pub const OF_JOBS: [Property; 3] = [Property::OncePerOccurrence, Property::NoJobLost, Property::NotEarly];
@@ -104,6 +117,9 @@ impl Property {
             Property::NoJobLost => "no-job-lost",
             Property::NotEarly => "not-early",
             Property::TermsInOrder => "terms-in-order",
+            Property::PreemptionNoticed => "preemption-noticed",
+            Property::BoundedHold => "bounded-hold",
+            Property::NoStarvation => "no-starvation",
         }
     }
 
@@ -130,6 +146,13 @@ impl Property {
             Property::NoJobLost => "every job that was accepted and is due begins within a bound",
             Property::NotEarly => "no job begins before its time",
             Property::TermsInOrder => "nobody is told of a leader older than one it was told of before",
+            Property::PreemptionNoticed => {
+                "whoever has to give way to a newer request learns of it within a bound"
+            }
+            Property::BoundedHold => {
+                "nobody holds beyond its limit, or beyond its grace once it was asked to yield"
+            }
+            Property::NoStarvation => "however many requests come, somebody gets in within a bound",
         }
     }
 }
@@ -155,16 +178,23 @@ impl PropertySet {
         PropertySet::of(&Property::ALL)
     }
 
-    /// What every lock should promise: all but order, which costs a request more, and what jobs and leaders promise.
+    /// What every lock should promise: all but order, which costs a request more, and what jobs promise, or leaders, or
+    /// locks in which newer requests win.
     pub fn usual() -> PropertySet {
         PropertySet::all()
             .without(PropertySet::of(&[Property::Order, Property::TermsInOrder]))
             .without(PropertySet::of(&Property::OF_JOBS))
+            .without(PropertySet::of(&Property::OF_PREEMPTION))
     }
 
     /// Whether it contains `property`.
     pub const fn has(self, property: Property) -> bool {
         self.0 & (1 << property as u32) != 0
+    }
+
+    /// Whether it contains one of `others`.
+    pub const fn has_any(self, others: PropertySet) -> bool {
+        self.0 & others.0 != 0
     }
 
     /// What is in either.
@@ -226,6 +256,9 @@ pub struct Facts {
     /// Somebody has given up what is lost.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub given_up: bool,
+    /// It had been asked to yield.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub asked: bool,
     /// What somebody waits for in vain, so that others do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub knot: Option<Knot>,
@@ -279,6 +312,12 @@ impl Violation {
             Property::TermsInOrder => {
                 format!("{culprit} is told of a leader older than one it was told of before")
             }
+            Property::PreemptionNoticed => format!("{culprit} does not know that {other} is newer"),
+            Property::BoundedHold if self.facts.asked => {
+                format!("{culprit} was asked to yield, and holds on")
+            }
+            Property::BoundedHold => format!("{culprit} holds for longer or shorter than it may"),
+            Property::NoStarvation => format!("{culprit} is turned away like all before, and nobody gets in"),
         }
     }
 }
@@ -386,6 +425,8 @@ impl<M: Subject> World<M> {
                 self.violated(Property::OwnerOnlyRelease, by.instance, Some(mark.by.instance), facts);
             }
             Touch::Refused(mark) if to_lock => self.judge_refusal(flight, mark),
+            // Nobody has entered, and its owner will learn of it.
+            Touch::Revoked(_) => {}
             Touch::Renewed(_) | Touch::Deleted(_) | Touch::Refused(_) => {}
         }
     }
@@ -450,6 +491,10 @@ impl<M: Subject> World<M> {
     /// After a step of `id`: does it believe beside another one, or longer than its lease lasts?
     #[inline]
     pub(crate) fn judge_step(&mut self, id: InstanceId) {
+        if self.watches_preemption() {
+            self.judge_notice(id);
+            self.judge_tenure(id);
+        }
         let now = self.now;
         let instance = &mut self.instances[id.index()];
         let until = instance.machine.belief();
@@ -549,6 +594,9 @@ impl<M: Subject> World<M> {
             }
             Told::Released
             | Told::Extended
+            | Told::Asked
+            | Told::Preempted
+            | Told::Ousted
             | Told::Rejected
             | Told::Began(_)
             | Told::Ended
@@ -564,6 +612,9 @@ impl<M: Subject> World<M> {
             Play::Lock => {}
             Play::Lead => self.note_told_of_leaders(id, told),
             Play::Job | Play::Once => self.note_told(id, told),
+        }
+        if self.watches_preemption() {
+            self.judge_preemption(id, told);
         }
     }
 
@@ -616,6 +667,11 @@ impl<M: Subject> World<M> {
     /// The run is over: who still waits, what is still there, who was never told?
     pub(crate) fn judge_end(&mut self) {
         self.judge_losses();
+        let watched = if self.watches_preemption() { self.instances.len() } else { 0 };
+        for id in (0..watched as u32).map(InstanceId) {
+            self.judge_notice(id);
+            self.judge_tenure(id);
+        }
         for index in 0..self.instances.len() {
             let id = InstanceId(index as u32);
             let instance = &self.instances[index];

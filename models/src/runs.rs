@@ -387,6 +387,9 @@ impl<M: Subject> World<M> {
             | Told::Released
             | Told::Lost
             | Told::Extended
+            | Told::Asked
+            | Told::Preempted
+            | Told::Ousted
             | Told::Rejected
             | Told::Panicked
             | Told::Leads(_)

@@ -66,6 +66,8 @@ pub enum Touch {
     Renewed(Mark),
     /// It deleted a live entry.
     Deleted(Mark),
+    /// It took a live entry's owner the right to renew it, and nothing else; the mark is as it was before.
+    Revoked(Mark),
 }
 
 /// The circumstances of one operation.
@@ -89,6 +91,8 @@ pub struct Serving<'a> {
     pub touch: Touch,
     /// Whether it was done to the lock itself, and not to a key beside it.
     pub to_lock: bool,
+    /// Whether it was done to where newer requests make themselves known.
+    pub to_request: bool,
     /// Whether the grain decided.
     pub grain_seen: bool,
 }
@@ -198,6 +202,12 @@ pub trait Simulated: Protocol + Clone + Debug + Send + Sync {
 pub trait Named {
     /// Shows them; see [`Relocate`].
     fn relocate(&mut self, map: &mut impl Relocate);
+
+    /// Whether a record that is written over another one only takes its owner the right to renew it: the entry remains
+    /// that one's, until it expires or its owner deletes it.
+    fn revokes(&self) -> bool {
+        false
+    }
 }
 
 impl Named for () {
@@ -230,6 +240,11 @@ pub trait LockKey {
     /// Whether this key is what the exclusion is about.
     fn is_lock(&self) -> bool {
         true
+    }
+
+    /// Whether a record under this key is a request that others have to give way to.
+    fn is_request(&self) -> bool {
+        false
     }
 }
 
@@ -271,11 +286,11 @@ impl<K, R> Default for Shelf<K, R> {
     }
 }
 
-impl<K: Clone + Ord + LockKey, R: Clone> Shelf<K, R> {
+impl<K: Clone + Ord + LockKey, R: Clone + Named> Shelf<K, R> {
     /// Where the live entry of `key` is, or where one would go. An expired one is cleared away.
     #[inline(always)]
     fn find(&mut self, key: &K, serving: &mut Serving<'_>) -> Result<usize, usize> {
-        serving.to_lock = key.is_lock();
+        (serving.to_lock, serving.to_request) = (key.is_lock(), key.is_request());
         let at = self.0.binary_search_by(|slot| slot.key.cmp(key))?;
         if serving.is_live(self.0[at].mark.expires) {
             return Ok(at);
@@ -336,6 +351,9 @@ impl<K: Clone + Ord + LockKey, R: Clone> Shelf<K, R> {
     ) -> Answer<K, R> {
         let revision = serving.revision();
         let entry = Entry { revision, record: record.clone() };
+        if let (Ok(at), true) = (found, record.revokes()) {
+            return self.revoke(at, entry, ttl, serving);
+        }
         let slot = Slot { key: key.clone(), entry, mark: serving.mark(ttl) };
         let over = match found {
             Ok(at) => Some(std::mem::replace(&mut self.0[at], slot).mark),
@@ -345,6 +363,21 @@ impl<K: Clone + Ord + LockKey, R: Clone> Shelf<K, R> {
             }
         };
         serving.touch = Touch::Wrote(over);
+        Answer::Applied(revision)
+    }
+
+    /// The entry remains its owner's, and lives on for so long.
+    fn revoke(
+        &mut self,
+        at: usize,
+        entry: Entry<R>,
+        ttl: Option<Span>,
+        serving: &mut Serving<'_>,
+    ) -> Answer<K, R> {
+        let (slot, revision) = (&mut self.0[at], entry.revision);
+        serving.touch = Touch::Revoked(slot.mark);
+        slot.entry = entry;
+        slot.mark = Mark { touched: serving.truth, expires: serving.mark(ttl).expires, ..slot.mark };
         Answer::Applied(revision)
     }
 

@@ -202,6 +202,12 @@ pub enum Told {
     Lost,
     /// The lease was prolonged.
     Extended,
+    /// It holds, and somebody newer asks it to yield.
+    Asked,
+    /// It does not get the lock: somebody newer does.
+    Preempted,
+    /// It does not hold the lock any more: it had to yield, or its time was up.
+    Ousted,
     /// The request made no sense.
     Rejected,
     /// The process died of a bug.
@@ -226,6 +232,19 @@ pub enum Told {
     Petitioned,
     /// What it asked of another one has come to an end.
     Answered,
+}
+
+/// What a lock promises that lets newer requests win. What is switched off is [`Span::MAX`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Preemption {
+    /// Within what time whoever has to give way to a newer request learns of it, if nothing goes wrong.
+    pub notice: Span,
+    /// How long a holder that was asked to yield may go on.
+    pub grace: Span,
+    /// How long anybody may hold.
+    pub limit: Span,
+    /// Within what time somebody gets in, however many requests come, if nothing goes wrong.
+    pub contention: Span,
 }
 
 /// A lock, or a job, whose callers the world can play and whose promises it can judge.
@@ -297,6 +316,14 @@ pub trait Subject: Machine<Config: Serialize + for<'de> Deserialize<'de>, Store:
     /// The longest length that is added to a remembered store time, or wall time, before it is compared with another.
     fn calendar_horizon(_: &Self::Config) -> Span {
         Span::ZERO
+    }
+
+    /// Whether a newer request makes those give way who wait, and asks whoever holds to yield.
+    const PREEMPTS: bool = false;
+
+    /// How newer requests are met. Asked only if it preempts.
+    fn preemption(_: &Self::Config) -> Preemption {
+        Preemption { notice: Span::MAX, grace: Span::MAX, limit: Span::MAX, contention: Span::MAX }
     }
 
     /// What it waits for that nothing outside can bring about.

@@ -3,6 +3,7 @@
 
 mod jobs;
 mod leaders;
+mod locker;
 mod upstream_jobs;
 
 use std::time::Duration;
@@ -40,6 +41,7 @@ pub fn algorithms() -> Vec<Box<dyn Algorithm>> {
         Box::new(calls_mutex()),
     ]);
     all.extend(jobs::all());
+    all.extend(locker::all());
     all.extend(upstream_jobs::all());
     all.extend(leaders::all());
     all

@@ -6,6 +6,7 @@ use fencepost::calendar::Schedule;
 use fencepost::flag::{FlagConfig, FlagProtection, FlagTerms};
 use fencepost::job::{JobConfig, JobTerms};
 use fencepost::lease::{LeaseConfig, Protection};
+use fencepost::locker::{LockerConfig, LockerProtection, LockerTerms};
 use fencepost::mutex::{Fairness, MutexConfig, MutexTerms};
 use fencepost::once::{Backoff, Delivery, OnceConfig, OnceTerms};
 use fencepost::run::JobProtection;
@@ -67,6 +68,47 @@ fn mutex_in_ticks(ticks: &Ticks, fairness: Fairness, ablated: Option<Protection>
         lock_delay: Duration::ZERO,
         metrics_group: None,
     }
+}
+
+/// The locker, unless something else is asked for.
+pub(crate) fn locker() -> CheckPlan {
+    let budget = Budget::NONE.with(Spend::Pause, 1);
+    CheckPlan {
+        delay: 0,
+        apart: true,
+        budget: budget.with(Spend::Crash, 1).with(Spend::Unknown, 1),
+        ..CheckPlan::default()
+    }
+}
+
+/// The locker without a protection, unless something else is asked for.
+pub(crate) fn ablated_locker(protection: LockerProtection) -> CheckPlan {
+    let _ = protection;
+    CheckPlan { budget: Budget::NONE, apart: false, ..locker() }
+}
+
+/// The locker with a grace and a lock delay of a tick. What it is to do only after long is switched off.
+pub(crate) fn locker_cases(
+    ticks: &Ticks,
+    ablated: Option<LockerProtection>,
+) -> Result<Vec<Case<LockerTerms>>, String> {
+    let mutex = mutex_in_ticks(ticks, Fairness::Unordered, None);
+    let ttl = mutex.lease.ttl;
+    let config = LockerConfig {
+        mutex,
+        lock_timeout: None,
+        max_lock_duration: None,
+        preemption_timeout: Some(TICK),
+        lock_delay: None,
+        storm_bound: None,
+        ablated,
+    };
+    let case = |name: &str, config: LockerConfig| -> Result<_, String> {
+        let config = config.terms().map_err(|error| format!("with these lengths, {error}"))?;
+        Ok(Case { name: format!("ttl {ttl:?}, grace 1s, {name}"), tick: TICK.into(), config })
+    };
+    let delayed = LockerConfig { lock_delay: Some(TICK), ..config.clone() };
+    Ok(vec![case("no lock delay", config)?, case("lock delay 1s", delayed)?])
 }
 
 /// The recurring job, unless something else is asked for.

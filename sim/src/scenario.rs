@@ -192,7 +192,10 @@ impl<C: Clone> Scenario<C> {
         let bounds =
             bounds(shape.instances, ttl, hold_max, Span::from_millis(delay_max), Span::from_millis(slack));
         let bounds = Bounds { progress: bounds.progress + M::lateness(&config), ..bounds };
-        let calm = ttl * 3;
+        // Long enough for a storm of requests to be one.
+        let contention = if M::PREEMPTS { M::preemption(&config).contention } else { Span::ZERO };
+        let patience = if contention == Span::MAX { Span::from_secs(120) } else { contention * 2 };
+        let calm = ttl * 3 + patience;
         let heal = Time::ZERO + shape.storm;
         let drain = heal + calm;
         let (drift, margin) = (M::drift(&config), M::margin(&config));

@@ -265,6 +265,7 @@ fn outcome(by: InstanceId, touch: Touch, what: &str) -> String {
         Touch::Wrote(Some(over)) => format!(" is applied over a live entry, {}", whose(over)),
         Touch::Refused(mark) => format!(" is refused: there is an entry, {}", whose(mark)),
         Touch::Renewed(mark) => format!(" is applied: the entry it prolongs is {}", whose(mark)),
+        Touch::Revoked(mark) => format!(" is applied: the entry it revokes is {}", whose(mark)),
         Touch::Deleted(mark) => format!(" is applied: the entry it deletes is {}", whose(mark)),
     }
 }
@@ -283,6 +284,9 @@ fn tell<M: Subject>(world: &World<M>) -> String {
             Told::Rejected => format!("{id} is told that this makes no sense now"),
             Told::Panicked => format!("{id} panics"),
             Told::Began(run) => begins(*id, run),
+            Told::Asked => format!("{id} is asked to yield"),
+            Told::Preempted => format!("{id} is turned away for a newer request"),
+            Told::Ousted => format!("{id} is put out"),
             Told::Interrupted => format!("{id}'s callback is told to stop"),
             Told::Ended => format!("{id}'s run is settled"),
             Told::Closed => format!("{id} has closed"),

@@ -380,5 +380,8 @@ pub(super) fn told_code(told: Told) -> u64 {
         Told::Leads(term) => 15 ^ term.map_or(0, |term| term.0) << 8,
         Told::Petitioned => 16,
         Told::Answered => 17,
+        Told::Asked => 18,
+        Told::Preempted => 19,
+        Told::Ousted => 20,
     }
 }

@@ -99,6 +99,8 @@ pub struct Instance<M: Machine> {
     pub(crate) setbacks: FaultSet,
     /// How many requests that may have cost since it asked or last renewed cleanly; a heavy fault counts twice.
     pub(crate) trouble: u32,
+    /// When something last hit it.
+    pub(crate) hit_at: Time,
     /// How much of that there was when it was last refused by its own entry.
     pub(crate) trouble_at_notice: u32,
     /// What it has not met yet.
@@ -147,6 +149,7 @@ impl<M: Machine> Instance<M> {
             cut_short: false,
             setbacks: FaultSet::NONE,
             trouble: 0,
+            hit_at: Time::ZERO,
             trouble_at_notice: 0,
             pending: FaultSet::NONE,
             part: Part::default(),
@@ -192,7 +195,7 @@ impl<M: Machine> Instance<M> {
 
     /// Whether that acquisition still wants its entry.
     #[inline]
-    pub(super) fn wants(&self, acquisition: u32) -> bool {
+    pub(crate) fn wants(&self, acquisition: u32) -> bool {
         self.caller.acquisition == acquisition
             && matches!(self.caller.stage, Stage::Waiting | Stage::Holding)
             && self.state != State::Down
@@ -206,7 +209,8 @@ impl<M: Machine> Instance<M> {
         }
     }
 
-    pub(super) fn hit(&mut self, fault: Fault) {
+    pub(super) fn hit(&mut self, fault: Fault, now: Time) {
+        self.hit_at = now;
         self.setbacks.add(fault);
         self.trouble += if fault.is_heavy() { 2 } else { 1 };
     }
@@ -255,6 +259,9 @@ impl<M: Subject> World<M> {
             | Ask::Petition => {}
         }
         self.note_ask(id, ask);
+        if self.watches_preemption() {
+            self.note_want(id, ask);
+        }
         if ask == Ask::UnlockAgain {
             self.note(id, Fault::UnlockTwice);
         }
@@ -287,7 +294,7 @@ impl<M: Subject> World<M> {
             Told::Began(run) => self.hold(id, run.token, mono + ttl),
             Told::Ended => self.go_on(id),
             Told::Released | Told::Lost if M::PLAY == Play::Lead => self.end_term(id),
-            Told::Denied | Told::Released | Told::Lost | Told::Closed => {
+            Told::Denied | Told::Preempted | Told::Ousted | Told::Released | Told::Lost | Told::Closed => {
                 self.abandon(id);
                 self.instances[id.index()].caller.stage = Stage::Idle;
             }
@@ -298,6 +305,7 @@ impl<M: Subject> World<M> {
                 self.excuse();
             }
             Told::Extended
+            | Told::Asked
             | Told::Rejected
             | Told::Accepted(..)
             | Told::Declined(_)
@@ -366,7 +374,7 @@ impl<M: Subject> World<M> {
         let now = self.now;
         let instance = &mut self.instances[id.index()];
         instance.state = State::Paused;
-        instance.hit(fault);
+        instance.hit(fault, now);
         if fault == Fault::Suspend {
             instance.clock.set_rate(now, Rate::STOPPED);
             self.void_until = Time::MAX;
@@ -405,9 +413,10 @@ impl<M: Subject> World<M> {
         instance.resumed = now;
         instance.caller.stage = Stage::Idle;
         instance.caller.token = None;
-        instance.hit(Fault::Crash);
+        instance.hit(Fault::Crash, now);
         self.disbelieve(id);
         self.runs.died(id);
+        self.preemptions.died(id);
         self.excuse();
         let awaited = std::mem::take(&mut self.instances[id.index()].awaited);
         for (_, flight) in awaited {
@@ -432,7 +441,8 @@ impl<M: Subject> World<M> {
     /// A host that names an incarnation as it named the last one neglects its first duty.
     pub(super) fn rejoin(&mut self, id: InstanceId) {
         self.note(id, Fault::IdentityReused);
-        self.instances[id.index()].hit(Fault::IdentityReused);
+        let now = self.now;
+        self.instances[id.index()].hit(Fault::IdentityReused, now);
         self.begin_again(id);
     }
 

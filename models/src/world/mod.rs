@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::{Clock, Time};
 use crate::digest::Digest;
 use crate::fault::{Fault, FaultSet, Ledger};
+use crate::preempt::Preemptions;
 use crate::property::{Fence, PropertySet, Verdict};
 use crate::runs::Runs;
 use crate::store::{Mark, SimStore, Simulated, Tag, Touch};
@@ -96,6 +97,7 @@ pub struct World<M: Subject> {
     pub(crate) runs: Runs,
     /// Since when nobody leads; one for each resource.
     pub(crate) leaderless: Vec<Time>,
+    pub(crate) preemptions: Preemptions,
     pub(crate) healed: Time,
     pub(crate) void_until: Time,
     pub(crate) verdict: Verdict,
@@ -129,6 +131,7 @@ impl<M: Subject> World<M> {
             jobs: 0,
             runs: Runs::default(),
             leaderless: Vec::new(),
+            preemptions: Preemptions::default(),
             healed: Time::MAX,
             void_until: Time::ZERO,
             verdict: Verdict::default(),
@@ -150,6 +153,9 @@ impl<M: Subject> World<M> {
         self.fences.clone_from(&other.fences);
         if M::PLAY.has_jobs() {
             self.runs.clone_from(&other.runs);
+        }
+        if M::PREEMPTS {
+            self.preemptions.clone_from(&other.preemptions);
         }
         (self.healed, self.void_until) = (other.healed, other.void_until);
         self.verdict.clear();
@@ -182,6 +188,8 @@ impl<M: Subject> World<M> {
         self.runs.reset(resources as usize * self.jobs, players);
         self.leaderless.clear();
         self.leaderless.resize(resources as usize, Time::ZERO);
+        let preempting = if M::PREEMPTS { (resources as usize, self.instances.len()) } else { (0, 0) };
+        self.preemptions.reset(preempting.0, preempting.1);
         (self.healed, self.void_until) = (Time::MAX, Time::ZERO);
         self.verdict.clear();
         self.ledger = Ledger::default();
@@ -502,6 +510,7 @@ impl<M: Subject> World<M> {
         let span = M::ttl(&self.config) * 2 + self.bounds.orphan;
         self.void_for(span);
         self.runs.forget_all(self.now + span);
+        self.preemptions.forget_requests();
     }
 
     /// Something was hit: what may be attempted once only, and was due, may have been.
@@ -514,7 +523,8 @@ impl<M: Subject> World<M> {
     fn trouble_for_all(&mut self, fault: Fault, store: StoreId) {
         self.ledger.fire(fault);
         self.stores[store.0 as usize].pending.add(fault);
-        self.instances.iter_mut().for_each(|instance| instance.hit(fault));
+        let now = self.now;
+        self.instances.iter_mut().for_each(|instance| instance.hit(fault, now));
         self.excuse();
     }
 }

@@ -95,11 +95,13 @@ impl<M: Subject> World<M> {
             counter: &mut store.counter,
             touch: Touch::None,
             to_lock: false,
+            to_request: false,
             grain_seen: false,
         };
         let answer = M::Store::serve(op, &mut shelves[sender.resource as usize], &mut serving);
         answer.hash(&mut self.digest);
         let is_notable = serving.is_notable();
+        let request = serving.to_request.then_some((flight.tag, serving.touch));
         self.touched = Some((flight.tag, serving.touch, serving.to_lock));
         if serving.grain_seen {
             self.ledger.observe(FaultSet::of(&[store.grain.fault()]));
@@ -107,6 +109,9 @@ impl<M: Subject> World<M> {
         flight.leg = Leg::Reply(answer, at);
         if how != Service::Done || is_notable || flight.is_copy || !flight.awaited {
             self.note_service(id, how, is_notable);
+        }
+        if let Some((by, touch)) = request.filter(|_| self.watches_preemption()) {
+            self.note_request(by, touch);
         }
     }
 
@@ -130,7 +135,7 @@ impl<M: Subject> World<M> {
         if let Some(fault) = fault {
             flight.faults.add(fault);
             self.ledger.fire(fault);
-            self.instances[flight.instance.index()].hit(fault);
+            self.instances[flight.instance.index()].hit(fault, self.now);
         }
         if !flight.awaited {
             self.flights.land(id);
@@ -155,7 +160,7 @@ impl<M: Subject> World<M> {
                 let others = self.flights.iter_mut().filter(|(_, other)| other.tag == by);
                 others.for_each(|(_, other)| other.refused_by_itself = false);
             }
-            Touch::None | Touch::Wrote(_) | Touch::Deleted(_) => {}
+            Touch::None | Touch::Wrote(_) | Touch::Deleted(_) | Touch::Revoked(_) => {}
         }
         self.judge_touch(id, touch, to_lock);
     }
@@ -269,7 +274,7 @@ impl<M: Subject> World<M> {
             self.flights.land(id);
             return;
         }
-        instance.hit(fault);
+        instance.hit(fault, self.now);
         flight.leg = Leg::Lost;
         flight.since = self.now;
         self.excuse();
@@ -294,7 +299,7 @@ impl<M: Subject> World<M> {
         flight.faults.add(fault);
         self.ledger.fire(fault);
         if flight.awaited {
-            self.instances[flight.instance.index()].hit(fault);
+            self.instances[flight.instance.index()].hit(fault, self.now);
             self.excuse();
         }
     }

@@ -253,9 +253,12 @@ impl Checked {
 const ENOUGH: usize = 200_000;
 
 /// What no exhaustive check is asked.
-const SIMULATED_ONLY: [(Property, &str); 2] = [
+const SIMULATED_ONLY: [(Property, &str); 5] = [
     (Property::Order, "simulated only; a check asks whether somebody may starve"),
     (Property::Determinism, "a promise of the simulator"),
+    (Property::PreemptionNoticed, "simulated only"),
+    (Property::BoundedHold, "simulated only"),
+    (Property::NoStarvation, "simulated only"),
 ];
 
 /// Why an algorithm cannot be checked.

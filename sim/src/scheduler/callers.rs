@@ -95,7 +95,10 @@ impl<M: Subject> Simulator<M> {
             Told::Released | Told::Lost if M::PLAY == Play::Lead => {
                 self.cancel_ask(id);
             }
-            Told::Denied | Told::Released | Told::Lost | Told::Closed => self.think(id),
+            Told::Denied | Told::Preempted | Told::Ousted | Told::Released | Told::Lost | Told::Closed => {
+                self.think(id)
+            }
+            Told::Asked => self.make_way(id),
             Told::Panicked => self.plan(self.world.now() + Span::from_secs(1), Action::Restart(id)),
             Told::Interrupted => self.wind_up(id),
             Told::Petitioned => self.consider(id),
@@ -107,6 +110,19 @@ impl<M: Subject> Simulator<M> {
             | Told::GaveUp(_)
             | Told::Leads(_)
             | Told::Answered => {}
+        }
+    }
+
+    /// A holder that is asked to yield does so soon, unless it is slow.
+    fn make_way(&mut self, id: InstanceId) {
+        let now = self.world.now();
+        if !self.healed && self.strikes(Some(Fault::ForgetUnlock)) {
+            return self.plan(now, Action::Forget(id));
+        }
+        let soon = now + up_to(&mut self.streams.workload, Span::from_secs(1));
+        let seat = &self.seats[id.index()];
+        if seat.next != Some(Ask::Unlock) || seat.ask > soon {
+            self.plan_ask(id, soon, Ask::Unlock);
         }
     }
 

@@ -1,0 +1,118 @@
+//! What the world has to know of our locker.
+
+use std::sync::Arc;
+
+use fencepost::locker::{Bid, Event, Key, Locker, LockerTerms, Loss, Record, Request};
+use fencepost::machine::Relocate;
+use fencepost::mutex::Mutex;
+use fencepost::time::{Instant, Ppm, Span};
+
+use crate::store::{LockKey, Named};
+use crate::subject::{Ask, Preemption, Subject, Told};
+
+impl LockKey for Key {
+    fn is_lock(&self) -> bool {
+        *self == Key::Lock
+    }
+
+    fn is_request(&self) -> bool {
+        *self == Key::Contender
+    }
+}
+
+impl Named for Key {
+    fn relocate(&mut self, _: &mut impl Relocate) {}
+}
+
+impl Named for Record {
+    fn relocate(&mut self, map: &mut impl Relocate) {
+        Record::relocate(self, map);
+    }
+
+    fn revokes(&self) -> bool {
+        matches!(self, Record::Revoked(_))
+    }
+}
+
+fn bid(patience: Option<Span>) -> Request {
+    Request::Lock(Bid { message: Arc::default(), priority: 0, patience })
+}
+
+impl Subject for Locker {
+    const READS_WALL: bool = false;
+    const PREEMPTS: bool = true;
+
+    fn request(ask: Ask) -> Option<Request> {
+        Some(match ask {
+            Ask::Lock => bid(None),
+            Ask::LockFor(span) => bid(Some(span)),
+            Ask::Cancel => Request::Cancel,
+            Ask::Unlock | Ask::UnlockAgain => Request::Unlock,
+            Ask::TryLock
+            | Ask::Extend
+            | Ask::Start
+            | Ask::Finish(_)
+            | Ask::Close
+            | Ask::Schedule(..)
+            | Ask::Reschedule(..)
+            | Ask::Withdraw(_)
+            | Ask::Fit(_)
+            | Ask::Petition => return None,
+        })
+    }
+
+    fn told(event: &Event) -> Told {
+        match event {
+            Event::Acquired(token) => Told::Acquired(Some(*token)),
+            Event::Asked(_) => Told::Asked,
+            Event::Preempted(_) => Told::Preempted,
+            Event::TimedOut | Event::Cancelled => Told::Denied,
+            Event::Released(_) => Told::Released,
+            Event::Lost(Loss::Expired | Loss::Gone) => Told::Lost,
+            Event::Lost(Loss::Preempted | Loss::TooLong) => Told::Ousted,
+            Event::Rejected(_) => Told::Rejected,
+        }
+    }
+
+    fn belief(&self) -> Option<Instant> {
+        self.until()
+    }
+
+    fn ttl(config: &LockerTerms) -> Span {
+        Mutex::ttl(config.mutex())
+    }
+
+    fn drift(config: &LockerTerms) -> Ppm {
+        Mutex::drift(config.mutex())
+    }
+
+    fn margin(config: &LockerTerms) -> Span {
+        Mutex::margin(config.mutex())
+    }
+
+    fn stable_round_trip(config: &LockerTerms) -> Span {
+        Mutex::stable_round_trip(config.mutex())
+    }
+
+    /// A waiter may have to wait for a row of requests to end.
+    fn lateness(config: &LockerTerms) -> Span {
+        match config.contention() {
+            Span::MAX => Span::ZERO,
+            contention => contention,
+        }
+    }
+
+    fn preemption(config: &LockerTerms) -> Preemption {
+        Preemption {
+            notice: config.notice(),
+            grace: config.grace(),
+            limit: config.limit(),
+            contention: config.contention(),
+        }
+    }
+
+    /// Since when a row of requests lasts is compared with the clock.
+    fn calendar_horizon(config: &LockerTerms) -> Span {
+        config.config().storm_bound.map_or(Span::ZERO, Span::from)
+    }
+}
