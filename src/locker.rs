@@ -32,6 +32,7 @@
 //! | V1 | waiting | a holder was met | of no higher priority | waiting, patient | |
 //! | V2 | waiting, patient | patience with the holder over, or time-out | | waiting, patient | rewrite its entry as revoked |
 //! | V3 | waiting, patient | revoked, or refused | | waiting | |
+//! | V4 | waiting, patient | refused by its own entry | | as its claim says, which was applied | |
 //! | H1 | holding | a renewal is sent | | holding | look who is the contender |
 //! | H2 | holding | hint "asked", or its own contender's record is gone | | holding | look who is the contender |
 //! | H3 | holding | found another one, of no lower priority | not asked by that one | holding, asked | event asked |
@@ -448,7 +449,7 @@ impl Locker {
                     look(now, &mut tenure.looked, out);
                 }
             }
-            Call::Revoke => self.revoked(&answer),
+            Call::Revoke => self.revoked(terms, now, answer, at, out),
             Call::Inspect => self.inspected(&answer, out),
             Call::Acknowledge => {
                 if let Answer::Applied(_) = answer {
@@ -693,12 +694,17 @@ impl Locker {
         self.look_around(terms, out);
     }
 
-    /// V3
-    fn revoked(&mut self, answer: &AnswerTo) {
-        if let (Stage::Waiting { rival, .. }, Answer::Applied(_) | Answer::Refused(_)) =
-            (&mut self.stage, answer)
-        {
-            *rival = None;
+    /// V3, V4
+    fn revoked(&mut self, terms: &LockerTerms, now: Now, answer: AnswerTo, at: StoreTime, out: Out<'_>) {
+        let Stage::Waiting { rival, .. } = &mut self.stage else { return };
+        let own = self.mutex.name();
+        match &answer {
+            Answer::Refused(Some(Entry { record: Record::Held { owner, .. }, .. })) if *owner == own => {
+                out.forget(Call::Lock(mutex::Call::Claim));
+                self.lock_replied(terms, now, mutex::Call::Claim, answer, at, out);
+            }
+            Answer::Applied(_) | Answer::Refused(_) => *rival = None,
+            Answer::Unknown | Answer::Found(_) | Answer::Listed(_) => {}
         }
     }
 

@@ -365,7 +365,7 @@ fn w8_a_lock_that_is_lost_before_its_caller_was_told_is_asked_for_again() {
 }
 
 #[test]
-fn v1_v2_v3_a_holder_that_does_not_yield_is_revoked() {
+fn v1_v2_v3_v4_a_holder_that_does_not_yield_is_revoked() {
     let polls = |story: Tale, at: u64| {
         let claims = story.at(at, WAKE, "lock").at(at, held_by_another(), "publish asked, look");
         claims.at(at, found(own(1), 3), "")
@@ -399,6 +399,16 @@ fn v1_v2_v3_a_holder_that_does_not_yield_is_revoked() {
         // It expired, or was acknowledged.
         waits.at(20_050, FREED, "lock").at(20_060, applied(TAKE, 11), "");
     }
+    // The holder was gone, and its own claim has taken effect: the answer to that is lost, and this one says so.
+    let claims = again_claiming(revoking);
+    let held = Record::Held { owner: me(20), priority: 0 };
+    claims.at(20_050, refused_by(Call::Revoke, held, 9), "forget lock(claim)").wakes(23_050);
+}
+
+/// It has claimed again before it heard what became of its revocation.
+fn again_claiming(revoking: Tale) -> Tale {
+    let keeping = revoking.at(20_010, WAKE, "keep r3").at(20_010, applied(Call::Keep, 3), "");
+    keeping.at(20_030, WAKE, "lock")
 }
 
 #[test]

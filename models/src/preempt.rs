@@ -36,9 +36,11 @@ struct Seat {
     asked: Time,
     /// When it was asked last.
     heard: Time,
+    /// When others could first see its present request; zero, if they could not.
+    seen: Time,
 }
 
-const EMPTY: Seat = Seat { granted: Time::ZERO, asked: Time::ZERO, heard: Time::ZERO };
+const EMPTY: Seat = Seat { granted: Time::ZERO, asked: Time::ZERO, heard: Time::ZERO, seen: Time::ZERO };
 
 /// What the monitors remember of newer requests.
 #[derive(Clone, Debug, Default)]
@@ -83,7 +85,14 @@ impl<M: Subject> World<M> {
         let (resource, at) = (self.instances[by.instance.index()].resource as usize, self.now);
         let bout = &mut self.preemptions.bouts[resource];
         match touch {
-            Touch::Wrote(_) => bout.newest = Some(Newest { by, at }),
+            Touch::Wrote(_) => {
+                bout.newest = Some(Newest { by, at });
+                let (seat, instance) =
+                    (&mut self.preemptions.seats[by.instance.index()], &self.instances[by.instance.index()]);
+                if seat.seen == Time::ZERO && instance.wants(by.acquisition) {
+                    seat.seen = at;
+                }
+            }
             Touch::Deleted(_) => bout.newest = None,
             Touch::None | Touch::Refused(_) | Touch::Renewed(_) | Touch::Revoked(_) => {}
         }
@@ -172,6 +181,10 @@ impl<M: Subject> World<M> {
         self.bounds.delay * 6 + self.bounds.slack * 4
     }
 
+    fn seen(&self, id: InstanceId) -> Time {
+        self.preemptions.seats[id.index()].seen
+    }
+
     /// Whether somebody who has to give way does not know it, though it had the time to learn of it.
     pub(crate) fn judge_notice(&mut self, id: InstanceId) {
         let instance = &self.instances[id.index()];
@@ -187,7 +200,8 @@ impl<M: Subject> World<M> {
         let seat = self.preemptions.seats[id.index()];
         let since = match instance.caller.stage {
             Stage::Holding if seat.heard < at && seat.granted != Time::ZERO => seat.granted,
-            Stage::Waiting if instance.caller.asked < asker.caller.asked => instance.caller.asked,
+            // Of two whose requests were seen, the store says which is newer.
+            Stage::Waiting if seat.seen != Time::ZERO && seat.seen < self.seen(by.instance) => seat.seen,
             Stage::Holding | Stage::Waiting | Stage::Idle | Stage::Leaving => return,
         };
         let calm = self.calm_since([id, by.instance].into_iter());
