@@ -181,6 +181,13 @@ impl<M: Subject> World<M> {
         self.bounds.delay * 6 + self.bounds.slack * 4
     }
 
+    /// Whether the lock's entry is that of its present acquisition.
+    fn owns_lock(&self, id: InstanceId) -> bool {
+        let instance = &self.instances[id.index()];
+        let tag = Tag { instance: id, acquisition: instance.caller.acquisition };
+        self.lock_mark(instance.resource).is_some_and(|mark| mark.by == tag)
+    }
+
     fn seen(&self, id: InstanceId) -> Time {
         self.preemptions.seats[id.index()].seen
     }
@@ -199,9 +206,13 @@ impl<M: Subject> World<M> {
         }
         let seat = self.preemptions.seats[id.index()];
         let since = match instance.caller.stage {
-            Stage::Holding if seat.heard < at && seat.granted != Time::ZERO => seat.granted,
+            Stage::Holding if seat.heard < self.seen(by.instance) && seat.granted != Time::ZERO => {
+                seat.granted
+            }
             // Of two whose requests were seen, the store says which is newer.
             Stage::Waiting if seat.seen != Time::ZERO && seat.seen < self.seen(by.instance) => seat.seen,
+            // Whoever has the lock and was not told is to be told of whatever comes.
+            Stage::Waiting if seat.seen == Time::ZERO && self.owns_lock(id) => instance.caller.asked,
             Stage::Holding | Stage::Waiting | Stage::Idle | Stage::Leaving => return,
         };
         let calm = self.calm_since([id, by.instance].into_iter());

@@ -177,7 +177,8 @@ impl LockerTerms {
     /// pass. [`Span::MAX`], if one of these is switched off.
     pub fn contention(&self) -> Span {
         let each = self.mutex.poll().longest() * 2 + self.lease().timeout() * 4;
-        self.storm + self.patience() + self.mutex.entry_ttl() + self.delay + each
+        let storm = self.config.storm_bound.map_or(Span::MAX, Span::from);
+        storm + self.patience() + self.mutex.entry_ttl() + self.delay + each
     }
 
     /// Whether a protection is on. Always, but in a laboratory.

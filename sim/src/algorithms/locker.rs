@@ -120,7 +120,13 @@ const ABLATIONS: [Ablation; 6] = [
         "the locker that claims before it can be superseded",
         "deaf",
         "whoever has the lock and waits out its delay does not hear of a newer request",
-        &[Property::PreemptionNoticed, Property::NoStarvation],
+        &[
+            Property::PreemptionNoticed,
+            Property::NoStarvation,
+            Property::Stability,
+            Property::Reconciliation,
+            Property::Progress,
+        ],
     ),
     ablation(
         LockerProtection::WaiterLooks,
@@ -128,7 +134,13 @@ const ABLATIONS: [Ablation; 6] = [
         "the locker whose waiter looks only once it has the lock",
         "late",
         "whoever waits learns that it was superseded when it has the lock, and not before",
-        &[Property::PreemptionNoticed, Property::NoStarvation],
+        &[
+            Property::PreemptionNoticed,
+            Property::NoStarvation,
+            Property::Stability,
+            Property::Reconciliation,
+            Property::Progress,
+        ],
     ),
     ablation(
         LockerProtection::StormBound,
