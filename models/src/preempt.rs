@@ -62,6 +62,11 @@ impl Preemptions {
         self.bouts.iter_mut().for_each(|bout| bout.newest = None);
     }
 
+    /// Whether it holds, and was asked to yield.
+    pub(crate) fn is_asked(&self, id: InstanceId) -> bool {
+        self.seats.get(id.index()).is_some_and(|seat| seat.asked != Time::ZERO)
+    }
+
     pub(crate) fn died(&mut self, id: InstanceId) {
         if let Some(seat) = self.seats.get_mut(id.index()) {
             *seat = EMPTY;
@@ -218,7 +223,9 @@ impl<M: Subject> World<M> {
         let calm = self.calm_since([id, by.instance].into_iter());
         let due = since.max(at).max(calm) + self.slowest(self.terms_of_preemption().notice) + self.travel();
         if self.now > due {
-            self.violated(Property::PreemptionNoticed, id, Some(by.instance), Facts::default());
+            let waiting = self.instances[id.index()].caller.stage == Stage::Waiting;
+            let facts = Facts { waiting, ..Facts::default() };
+            self.violated(Property::PreemptionNoticed, id, Some(by.instance), facts);
         }
     }
 

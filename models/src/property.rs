@@ -259,6 +259,9 @@ pub struct Facts {
     /// It had been asked to yield.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub asked: bool,
+    /// It was waiting for the lock.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub waiting: bool,
     /// What somebody waits for in vain, so that others do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub knot: Option<Knot>,
@@ -380,13 +383,23 @@ impl<M: Subject> World<M> {
         let facts = Facts {
             culprit: facts.culprit.or(hits(culprit)),
             other: facts.other.or(other.map_or(FaultSet::NONE, hits)),
-            knot: if is_waiting(property) { self.knot_around(culprit) } else { None },
+            knot: self.knot_of(culprit, is_waiting(property)),
+            asked: facts.asked || self.preemptions.is_asked(culprit),
             ..facts
         };
         self.verdict.violations.push(Violation { property, at, action, culprit, other, facts });
     }
 
-    /// What anybody waits for in vain that works on the same as `id`.
+    /// What `id` is entangled in; or, if it waits, anybody who works on the same.
+    fn knot_of(&self, id: InstanceId, waits: bool) -> Option<Knot> {
+        if M::PREEMPTS || !waits {
+            let own = self.instances.get(id.index()).and_then(|one| one.machine.knot());
+            return own.or_else(|| self.knot_around(id).filter(|_| waits));
+        }
+        self.knot_around(id)
+    }
+
+    /// What anybody is entangled in who works on the same as `id`.
     fn knot_around(&self, id: InstanceId) -> Option<Knot> {
         let resource = self.instances.get(id.index())?.resource;
         let peers = self.instances.iter().filter(|one| one.resource == resource && one.state != State::Down);

@@ -85,7 +85,7 @@ pub struct Run {
     pub token: Option<FencingToken>,
 }
 
-/// What an instance waits for that nothing outside can bring about.
+/// What an instance is entangled in that nothing outside can tell it of, or bring about the end of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Knot {
@@ -97,6 +97,18 @@ pub enum Knot {
     Callback,
     /// A table that is held until another instance lets go of something.
     Table,
+    /// It gave the lock back by itself before it was told that it has it.
+    Ghost,
+    /// It gave the lock back by itself, and nobody was told.
+    Dropped,
+    /// It was asked to yield once, and nothing watches it any more.
+    Delivered,
+    /// What watched it has ended without a word.
+    Nil,
+    /// A connection that owns the lock was given back to a pool.
+    Pooled,
+    /// It keeps connections that nobody will ever close.
+    Leaked,
 }
 
 /// What the world's callers do with an algorithm.
@@ -326,7 +338,7 @@ pub trait Subject: Machine<Config: Serialize + for<'de> Deserialize<'de>, Store:
         Preemption { notice: Span::MAX, grace: Span::MAX, limit: Span::MAX, contention: Span::MAX }
     }
 
-    /// What it waits for that nothing outside can bring about.
+    /// What it is entangled in.
     fn knot(&self) -> Option<Knot> {
         None
     }

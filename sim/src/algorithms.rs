@@ -5,6 +5,7 @@ mod jobs;
 mod leaders;
 mod locker;
 mod upstream_jobs;
+mod upstream_locker;
 
 use std::time::Duration;
 
@@ -44,6 +45,7 @@ pub fn algorithms() -> Vec<Box<dyn Algorithm>> {
     all.extend(locker::all());
     all.extend(upstream_jobs::all());
     all.extend(leaders::all());
+    all.extend(upstream_locker::all());
     all
 }
 

@@ -12,7 +12,11 @@
 //! | [`calls_mutex`] | the mutex of Calls |
 //! | [`plugin_api_job`] | the recurring job of the plugin API |
 //! | [`plugin_api_once`] | its jobs that are to run once |
+//! | [`advisory`] | a PostgreSQL server: sessions, an advisory lock, a channel |
+//! | [`acyl_locker`] | acyl's preemptive locker over it |
 
+pub mod acyl_locker;
+pub mod advisory;
 #[cfg(test)]
 mod bench;
 pub mod calls_mutex;

@@ -1,0 +1,129 @@
+//! The registrations of the originals of our locker, and what is known to be wrong with them.
+
+use fencepost::time::Span;
+use fencepost_models::fault::{Fault, FaultSet};
+use fencepost_models::property::{Property, Violation};
+use fencepost_models::subject::Knot;
+use fencepost_models::upstream::acyl_locker::{AcylConfig, AcylLocker};
+
+use crate::algorithm::{Algorithm, Defect, Dice, Registration};
+use crate::scenario::pick;
+
+/// Every one of them.
+pub(super) fn all() -> Vec<Box<dyn Algorithm>> {
+    vec![Box::new(acyl_locker())]
+}
+
+/// What can happen between a process and its database over connections: nothing is doubled, and what is lost is lost with
+/// the connection.
+fn faults() -> FaultSet {
+    FaultSet::of(&[
+        Fault::Crash,
+        Fault::Delay,
+        Fault::CutToStore,
+        Fault::CutFromStore,
+        Fault::ErrorBefore,
+        Fault::ErrorAfter,
+        Fault::Cancel,
+        Fault::ForgetUnlock,
+    ])
+}
+
+fn acyl_locker() -> Registration<AcylLocker> {
+    Registration::new("upstream/acyl-locker", "acyl's preemptive locker over PostgreSQL", acyl_config)
+        .promises(&[
+            Property::BelievedExclusion,
+            Property::NoOrphan,
+            Property::Progress,
+            Property::PreemptionNoticed,
+            Property::BoundedHold,
+        ])
+        .meets(faults())
+        .known_defects(&[LATE, L1, L2, L4, L3, L7, L9, L5, L6])
+}
+
+/// Its defaults, but for a maximum that matters within a run, and few connections.
+fn acyl_config(dice: &mut Dice) -> AcylConfig {
+    AcylConfig {
+        max_lock_duration: Span::from_secs(pick(dice, &[40, 60])),
+        lock_delay: Span::from_secs(pick(dice, &[3, 10])),
+        attentive: pick(dice, &[true, true, false]),
+        room: pick(dice, &[12, 40]),
+        ..AcylConfig::default()
+    }
+}
+
+fn has(violation: &Violation, knot: Knot) -> bool {
+    violation.facts.knot == Some(knot)
+}
+
+const LATE: Defect = Defect {
+    label: "late",
+    sentence: "a waiter that was superseded learns so when it has the lock, and not before",
+    breaks: &[Property::PreemptionNoticed],
+    recognise: |violation| violation.facts.waiting,
+};
+
+const L1: Defect = Defect {
+    label: "L1",
+    sentence: "nobody receives the message of a waiter, its unlock queues behind its own query, and gives back what it is told it has",
+    breaks: &[Property::BelievedExclusion, Property::PreemptionNoticed, Property::BoundedHold],
+    recognise: |violation| has(violation, Knot::Ghost),
+};
+
+const L2: Defect = Defect {
+    label: "L2",
+    sentence: "a holder that does not receive in time is unlocked, and never told",
+    breaks: &[Property::BelievedExclusion, Property::BoundedHold, Property::PreemptionNoticed],
+    recognise: |violation| has(violation, Knot::Dropped),
+};
+
+const L3: Defect = Defect {
+    label: "L3",
+    sentence: "after its first message nobody watches a holder: no release, no maximum, no word of a lost session",
+    breaks: &[Property::BoundedHold, Property::BelievedExclusion, Property::PreemptionNoticed],
+    recognise: |violation| has(violation, Knot::Delivered),
+};
+
+const L4: Defect = Defect {
+    label: "L4",
+    sentence: "a listener that connects again ends the goroutine: no preemption, no maximum, no word of a lost session",
+    breaks: &[Property::PreemptionNoticed, Property::BoundedHold, Property::BelievedExclusion],
+    recognise: |violation| has(violation, Knot::Nil),
+};
+
+const L5: Defect = Defect {
+    label: "L5",
+    sentence: "a notification that comes before its holder listens is never heard: the newest request loses",
+    breaks: &[Property::PreemptionNoticed],
+    recognise: |violation| violation.facts.knot.is_none() && !violation.facts.waiting,
+};
+
+const L6: Defect = Defect {
+    label: "L6",
+    sentence: "the server has dropped a session, its ping hangs for longer than the lock delay, and another one enters",
+    breaks: &[Property::BelievedExclusion, Property::BoundedHold],
+    recognise: |violation| {
+        violation.facts.knot.is_none()
+            && violation.facts.culprit.has_any(&[Fault::CutToStore, Fault::CutFromStore, Fault::Delay])
+    },
+};
+
+const L7: Defect = Defect {
+    label: "L7",
+    sentence: "a connection whose unlock failed goes back to the pool, and owns the lock for as long as it lives",
+    breaks: &[
+        Property::NoOrphan,
+        Property::Progress,
+        Property::BelievedExclusion,
+        Property::PreemptionNoticed,
+    ],
+    recognise: |violation| has(violation, Knot::Pooled),
+};
+
+const L9: Defect = Defect {
+    label: "L9",
+    sentence: "what fails to notify keeps its connection for ever, until there is none left",
+    breaks: &[Property::Progress],
+    recognise: |violation| has(violation, Knot::Leaked),
+};
