@@ -16,6 +16,7 @@
 //! | [`calendar`] | when the next run of a recurring job is due |
 //! | [`job`] | the recurring job |
 //! | [`once`] | jobs that run once |
+//! | [`writer`] | leadership by competing to do work |
 //! | [`run`] | one run of something under a lock, claimed before it begins: what jobs are made of |
 //! | [`engine`] | what a real store has to do |
 //!
@@ -42,6 +43,7 @@ pub mod once;
 pub mod run;
 pub mod store;
 pub mod time;
+pub mod writer;
 
 /// The README's example compiles and holds.
 #[cfg(doctest)]
