@@ -191,8 +191,7 @@ impl<'a, M: Subject> Explorer<'a, M> {
         let mut nobody = node.clone();
         nobody.instances.iter_mut().for_each(|instance| instance.state = State::Down);
         let asks = scope.keeps_facts || scope.judged.has(Property::Order);
-        let is_local = !(M::READS_WALL || setup.hints || asks)
-            && !M::PLAY.has_jobs()
+        let is_local = !(M::READS_WALL || setup.hints || asks || M::PLAY.has_jobs())
             && setup.resources == 1
             && (1..=MOST).contains(&node.instances.len());
         Explorer {
