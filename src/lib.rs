@@ -25,7 +25,7 @@
 #![no_std]
 
 extern crate alloc;
-#[cfg(feature = "tokio")]
+#[cfg(feature = "std")]
 extern crate std;
 
 pub mod calendar;

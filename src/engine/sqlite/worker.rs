@@ -1,0 +1,231 @@
+//! The two threads of a file, and the queue before them.
+
+use std::io;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use alloc::collections::VecDeque;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::mem;
+
+use tokio::sync::watch;
+
+use super::SqliteOptions;
+use super::bell::{Bell, Listener};
+use super::file::{File, Patience};
+use crate::engine::{Ear, Hint, Reply, Request, Responder};
+use crate::store::Op;
+
+/// How many tasks go into one transaction at most.
+const GROUP: usize = 64;
+
+/// What is to be done to the file.
+#[derive(Debug)]
+pub(super) enum Task {
+    /// A request, which is answered.
+    Request(Request),
+    /// A message, which is passed on.
+    Publish {
+        /// The space in which it is published.
+        space: String,
+        /// The message.
+        text: String,
+    },
+}
+
+impl Task {
+    pub(super) fn is_read(&self) -> bool {
+        match self {
+            Task::Request(request) => match request.op {
+                Op::Get { .. } | Op::List { .. } => true,
+                Op::PutIf { .. } | Op::Renew { .. } | Op::DeleteIf { .. } => false,
+            },
+            Task::Publish { .. } => false,
+        }
+    }
+}
+
+/// Who waits for a task, and since when.
+struct Ticket {
+    responder: Option<Responder>,
+    overdue: Instant,
+}
+
+#[derive(Default)]
+struct State {
+    waiting: VecDeque<(Task, Ticket)>,
+    /// Those whose tasks are being carried out, in the same order.
+    working: Vec<Ticket>,
+    /// Whether it is time to look for hints.
+    look: bool,
+    closed: bool,
+}
+
+/// What the threads share with the engine.
+pub(super) struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+    ear: OnceLock<Arc<dyn Ear>>,
+    options: SqliteOptions,
+    bell: Bell,
+}
+
+/// Starts the threads. The receiver hears of their end: nobody is left to send.
+pub(super) fn start(file: File, options: &SqliteOptions) -> io::Result<(Arc<Shared>, watch::Receiver<()>)> {
+    let shared = Arc::new(Shared {
+        state: Mutex::default(),
+        changed: Condvar::new(),
+        ear: OnceLock::new(),
+        options: options.clone(),
+        bell: file.bell.clone(),
+    });
+    let (running, ended) = watch::channel(());
+    let listener = shared.bell.listen(options.poll);
+    let attendant = (shared.clone(), running.clone());
+    thread::Builder::new()
+        .name("fencepost-bell".into())
+        .spawn(move || attendant.0.attend(listener, &attendant.1))?;
+    let worker = (shared.clone(), running);
+    let spawned =
+        thread::Builder::new().name("fencepost-sqlite".into()).spawn(move || worker.0.work(file, &worker.1));
+    // The other thread must not outlive an engine that never was.
+    spawned.inspect_err(|_| shared.close())?;
+    Ok((shared, ended))
+}
+
+impl Shared {
+    // Nothing panics while the lock is held; and if it did, a state would be left that is as good as any.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn listen(&self, ear: Arc<dyn Ear>) {
+        let _ = self.ear.set(ear);
+    }
+
+    pub(super) fn submit(&self, request: Request, responder: Responder) {
+        self.enqueue(Task::Request(request), Some(responder));
+    }
+
+    pub(super) fn publish(&self, space: &str, text: &str) {
+        self.enqueue(Task::Publish { space: space.into(), text: text.into() }, None);
+    }
+
+    fn enqueue(&self, task: Task, responder: Option<Responder>) {
+        let ticket = Ticket { responder, overdue: Instant::now() + self.options.call_max };
+        let mut state = self.state();
+        if state.closed {
+            // Whoever waits hears of it only after the lock is free.
+            drop(state);
+            return drop(ticket);
+        }
+        state.waiting.push_back((task, ticket));
+        drop(state);
+        self.changed.notify_one();
+    }
+
+    pub(super) fn close(&self) {
+        let mut state = self.state();
+        let first = !mem::replace(&mut state.closed, true);
+        let left = mem::take(&mut state.waiting);
+        drop(state);
+        drop(left);
+        self.changed.notify_all();
+        if first {
+            self.bell.ring();
+        }
+    }
+
+    fn is_closed(&self) -> bool {
+        self.state().closed
+    }
+
+    /// The thread that listens to the bell, and gives up what takes too long.
+    fn attend(&self, mut listener: Listener, _running: &watch::Sender<()>) {
+        while !self.is_closed() {
+            listener.wait();
+            let given_up = self.look_around();
+            drop(given_up);
+            self.changed.notify_one();
+        }
+    }
+
+    /// Asks for a look at the hints; what is overdue is to be answered as unknown.
+    fn look_around(&self) -> Vec<Responder> {
+        let now = Instant::now();
+        let mut state = self.state();
+        state.look = true;
+        let State { waiting, working, .. } = &mut *state;
+        let tickets = working.iter_mut().chain(waiting.iter_mut().map(|(_, ticket)| ticket));
+        let overdue = tickets.take_while(|ticket| ticket.overdue <= now);
+        overdue.filter_map(|ticket| ticket.responder.take()).collect()
+    }
+
+    /// The thread that works on the file.
+    fn work(&self, mut file: File, _running: &watch::Sender<()>) {
+        while let Some(tasks) = self.next() {
+            if !file.is_in_place() {
+                self.replace(&mut file);
+                drop(mem::take(&mut self.state().working));
+                continue;
+            }
+            if let Some(until) = self.patience() {
+                let patience = Patience { until, is_over: &|| self.is_closed() };
+                self.answer(file.carry_out(&tasks, &patience));
+            }
+            if let (Some(ear), Some(news)) = (self.ear.get(), file.news()) {
+                news.tell(&**ear);
+            }
+        }
+        drop(mem::take(&mut self.state().working));
+    }
+
+    /// Waits for tasks, or for a reason to look for hints; nothing, if it is closed.
+    fn next(&self) -> Option<Vec<Task>> {
+        let mut state = self.state();
+        while state.waiting.is_empty() && !state.look && !state.closed {
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        if state.closed {
+            return None;
+        }
+        state.look = false;
+        let count = state.waiting.len().min(GROUP);
+        let (tasks, tickets) = state.waiting.drain(..count).unzip();
+        state.working = tickets;
+        Some(tasks)
+    }
+
+    /// Until when somebody waits for what is to be carried out now.
+    fn patience(&self) -> Option<Instant> {
+        self.state().working.last().map(|ticket| ticket.overdue)
+    }
+
+    fn answer(&self, replies: Vec<Option<Reply>>) {
+        let tickets = mem::take(&mut self.state().working);
+        for (ticket, reply) in tickets.into_iter().zip(replies) {
+            if let (Some(responder), Some(reply)) = (ticket.responder, reply) {
+                responder.answer(reply);
+            }
+        }
+    }
+
+    /// Somebody put another file in the place of ours, or removed it: what ours says, nobody else hears.
+    fn replace(&self, file: &mut File) {
+        tracing::warn!(path = ?file.path(), "the file was replaced or removed; opening it again");
+        match File::open(file.path(), &self.options) {
+            Ok(other) => {
+                *file = other;
+                if let Some(ear) = self.ear.get() {
+                    ear.hear(Hint::Gap);
+                }
+            }
+            Err(fault) => {
+                tracing::warn!(%fault, "will try again");
+                thread::park_timeout(Duration::from_millis(10));
+            }
+        }
+    }
+}
