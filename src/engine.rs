@@ -26,6 +26,8 @@ pub mod clock;
 #[cfg(feature = "tokio")]
 #[allow(clippy::disallowed_types, reason = "an engine is where clocks are read and locks are taken")]
 pub mod memory;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 

@@ -4,8 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fencepost::engine::Engine;
+use fencepost::engine::postgres::{self, PostgresError, PostgresOptions};
 use fencepost::engine::sqlite::{self, SqliteOptions};
 use tempfile::TempDir;
+use tokio::runtime::{Builder, Runtime};
+
+use crate::server::PostgresServer;
 
 /// A store to be examined: empty, and nobody else's.
 pub trait Candidate {
@@ -54,5 +58,42 @@ impl Sqlite {
 impl Candidate for Sqlite {
     fn open(&self) -> Arc<dyn Engine> {
         Arc::new(sqlite::Sqlite::open(self.path(), &self.options).expect("a store"))
+    }
+}
+
+/// A schema on a server of its own.
+#[derive(Debug)]
+pub struct Postgres {
+    server: PostgresServer,
+    runtime: Runtime,
+    options: PostgresOptions,
+}
+
+impl Postgres {
+    /// Starts a server, with settings such as `fsync=off`, and a runtime for the engines that use it.
+    pub fn new(settings: &[&str], options: PostgresOptions) -> Postgres {
+        let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+        Postgres { server: PostgresServer::start(settings), runtime, options }
+    }
+
+    /// The server.
+    pub fn server(&self) -> &PostgresServer {
+        &self.server
+    }
+
+    /// Opens `url` with these options.
+    pub fn open_at(&self, url: &str, options: &PostgresOptions) -> Result<Arc<dyn Engine>, PostgresError> {
+        let opened = self.runtime.block_on(postgres::Postgres::open(url, options))?;
+        Ok(Arc::new(opened))
+    }
+}
+
+impl Candidate for Postgres {
+    fn open(&self) -> Arc<dyn Engine> {
+        self.open_at(&self.server.url(), &self.options).expect("a store")
+    }
+
+    fn restart(&self) {
+        self.server.restart();
     }
 }

@@ -22,12 +22,13 @@ mod candidate;
 mod cases;
 mod crowd;
 mod liar;
+pub mod server;
 mod simulated;
 mod twin;
 mod walk;
 
 pub use caller::{Caller, Heard, Listener};
-pub use candidate::{Candidate, Sqlite};
+pub use candidate::{Candidate, Postgres, Sqlite};
 pub use cases::examine;
 pub use liar::{Liar, Lie};
 pub use simulated::Simulated;

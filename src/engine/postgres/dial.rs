@@ -1,0 +1,379 @@
+//! How connections are made: found, secured, set up, and given their statements.
+
+use std::format;
+use std::future::Future;
+use std::string::{String, ToString};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::vec::Vec;
+
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout_at};
+use tokio_postgres::config::{Host, TargetSessionAttrs};
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, Config, Error, Row, Socket, Statement};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use super::payload;
+use super::schema::{self, within};
+use super::tls;
+use super::{PostgresError, PostgresOptions};
+use crate::engine::{EngineAnswer, EngineOp, Key, Reply, Request, Text};
+use crate::store::{Answer, Entry, Expect, Revision};
+use crate::time::{Span, StoreTime};
+
+/// From here on a time to live is for ever: PostgreSQL's calendar does not end before, and its intervals are exact.
+const FOR_EVER: Span = Span::from_secs(100 * 365 * 24 * 60 * 60);
+
+/// A raw connection, which somebody has to move.
+pub(super) type Connection = tokio_postgres::Connection<
+    Socket,
+    <MakeRustlsConnect as tokio_postgres::tls::MakeTlsConnect<Socket>>::Stream,
+>;
+
+/// Knows how to connect.
+pub(super) struct Dial {
+    config: Config,
+    tls: MakeRustlsConnect,
+    options: PostgresOptions,
+    server: String,
+}
+
+/// What a server said, in one line.
+pub(super) fn told(fault: &Error) -> String {
+    match fault.as_db_error() {
+        Some(said) => format!("{} ({})", said.message(), said.code().code()),
+        None => match std::error::Error::source(fault) {
+            Some(source) => format!("{fault}: {source}"),
+            None => fault.to_string(),
+        },
+    }
+}
+
+/// Whether a connection is of no use after this. The table stands in the module's documentation.
+pub(super) fn breaks(fault: &Error) -> bool {
+    let Some(state) = fault.code() else { return true };
+    let code = state.code();
+    let classes = ["08", "57P", "25", "0A", "26", "3F", "42", "58", "XX"];
+    fault.is_closed() || classes.iter().any(|class| code.starts_with(class))
+}
+
+impl Dial {
+    pub(super) fn new(url: &str, options: &PostgresOptions) -> Result<Dial, PostgresError> {
+        let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+        let schema = &options.schema;
+        let begins = schema.chars().next().is_some_and(|first| first.is_ascii_lowercase());
+        if !begins || !schema.chars().all(is_plain) || schema.len() > 40 || schema.starts_with("pg_") {
+            return Err(PostgresError::Address {
+                what: "schema",
+                found: schema.clone(),
+                accepted: "a lower-case letter, then lower-case letters, digits and _; 40 bytes at most; not pg_…",
+            });
+        }
+        let (url, security) = tls::Security::read(url)?;
+        let mut config: Config = url.parse().map_err(|fault: Error| PostgresError::Address {
+            what: "address",
+            found: told(&fault),
+            accepted: "postgres://user:password@host:port/database?schema=…&sslmode=…",
+        })?;
+        config.ssl_mode(security.mode());
+        config.target_session_attrs(TargetSessionAttrs::ReadWrite);
+        config.connect_timeout(options.call_max).tcp_user_timeout(options.call_max);
+        // The system counts this one in whole seconds, and none is none.
+        config.keepalives_idle(options.call_max.max(Duration::from_secs(1)));
+        if config.get_application_name().is_none() {
+            config.application_name("fencepost");
+        }
+        let server = place(&config);
+        Ok(Dial { tls: security.connector()?, config, options: options.clone(), server })
+    }
+
+    /// Where it connects to, without the password.
+    pub(super) fn server(&self) -> &str {
+        &self.server
+    }
+
+    /// The name of the schema, which is also that of the channel.
+    pub(super) fn schema(&self) -> &str {
+        &self.options.schema
+    }
+
+    /// For how long one waits for anything.
+    pub(super) fn call_max(&self) -> Duration {
+        self.options.call_max
+    }
+
+    pub(super) fn fault(&self, asked: &'static str, found: String) -> PostgresError {
+        PostgresError::Server { asked, server: self.server.clone(), found }
+    }
+
+    fn refused(&self, asked: &'static str) -> impl Fn(Error) -> PostgresError {
+        move |fault| self.fault(asked, told(&fault))
+    }
+
+    /// What becomes of `what`, if it ends in time.
+    pub(super) async fn in_time<T>(
+        &self,
+        until: Instant,
+        asked: &'static str,
+        what: impl Future<Output = Result<T, PostgresError>>,
+    ) -> Result<T, PostgresError> {
+        match timeout_at(until, what).await {
+            Ok(done) => done,
+            Err(_) => {
+                let (server, waited) = (self.server.clone(), self.options.call_max);
+                Err(PostgresError::TimedOut { asked, server, waited })
+            }
+        }
+    }
+
+    /// A connection to the server that takes writes.
+    pub(super) async fn connect(&self) -> Result<(Client, Connection), PostgresError> {
+        self.config.connect(self.tls.clone()).await.map_err(self.refused("connect"))
+    }
+
+    /// A connection that is ready for requests.
+    pub(super) async fn session(&self) -> Result<Session, PostgresError> {
+        let (mut client, connection) = self.connect().await?;
+        let over = Arc::new(Notify::new());
+        let ends = over.clone();
+        let task = tokio::spawn(async move {
+            if let Err(fault) = connection.await {
+                tracing::warn!(fault = told(&fault), "a connection ended");
+            }
+            ends.notify_one();
+        });
+        let moving = Moving { task, over };
+        self.set_up(&client).await?;
+        let schema = self.schema();
+        let found =
+            schema::migrate(&mut client, schema).await.map_err(self.refused("make or read the schema"))?;
+        if found > schema::VERSION {
+            return Err(PostgresError::Newer { schema: schema.into(), found, known: schema::VERSION });
+        }
+        let advance = within(schema, "SELECT {s}.advance()");
+        client.batch_execute(&advance).await.map_err(self.refused("use the schema"))?;
+        let statements =
+            Statements::prepare(&client, schema).await.map_err(self.refused("use the schema"))?;
+        let durable =
+            "SELECT current_setting('fsync') = 'on' AND current_setting('synchronous_commit') <> 'off'";
+        let row = client.query_one(durable, &[]).await.map_err(self.refused("read its settings"))?;
+        Ok(Session { client, statements, moving, durable: row.get(0) })
+    }
+
+    async fn set_up(&self, client: &Client) -> Result<(), PostgresError> {
+        let ms = self.options.call_max.as_millis().max(1);
+        let settings = format!(
+            "SET search_path TO pg_catalog; SET statement_timeout TO {ms}; SET lock_timeout TO {ms};
+             SET idle_in_transaction_session_timeout TO {ms}; SET default_transaction_isolation TO 'read committed'"
+        );
+        client.batch_execute(&settings).await.map_err(self.refused("set a session up"))?;
+        let wanted =
+            "SELECT current_setting('server_encoding'), current_setting('server_version_num')::integer";
+        let row = client.query_one(wanted, &[]).await.map_err(self.refused("read its settings"))?;
+        let (encoding, version): (String, i32) = (row.get(0), row.get(1));
+        let unfit = |found, accepted| PostgresError::Unfit { server: self.server.clone(), found, accepted };
+        if encoding != "UTF8" {
+            return Err(unfit(format!("encoding {encoding}"), "a database in UTF8"));
+        }
+        if version < 120_000 {
+            return Err(unfit(format!("version {version}"), "PostgreSQL 12 or newer"));
+        }
+        Ok(())
+    }
+}
+
+/// Hosts, ports and database of a configuration.
+fn place(config: &Config) -> String {
+    let ports = config.get_ports();
+    let hosts = config.get_hosts().iter().enumerate().map(|(at, host)| {
+        let port = ports.get(at).or(ports.first()).copied().unwrap_or(5_432);
+        match host {
+            Host::Tcp(name) => format!("{name}:{port}"),
+            #[cfg(unix)]
+            Host::Unix(path) => format!("{}:{port}", path.display()),
+        }
+    });
+    let hosts: Vec<String> = hosts.collect();
+    format!("{}/{}", hosts.join(","), config.get_dbname().unwrap_or_default())
+}
+
+/// A connection that is moved by a task, and that ends with this.
+struct Moving {
+    task: JoinHandle<()>,
+    over: Arc<Notify>,
+}
+
+impl Drop for Moving {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// A connection with its statements.
+pub(super) struct Session {
+    client: Client,
+    statements: Statements,
+    moving: Moving,
+    durable: bool,
+}
+
+struct Statements {
+    get: Statement,
+    put_if: Statement,
+    renew: Statement,
+    delete_if: Statement,
+    list: Statement,
+    publish: Statement,
+    sweep: Statement,
+}
+
+impl Statements {
+    async fn prepare(client: &Client, schema: &str) -> Result<Statements, Error> {
+        let prepare = async |sql: &str| client.prepare(&within(schema, sql)).await;
+        Ok(Statements {
+            get: prepare(schema::GET).await?,
+            put_if: prepare("SELECT * FROM {s}.put_if($1, $2, $3, $4, $5)").await?,
+            renew: prepare("SELECT * FROM {s}.renew($1, $2, $3, $4)").await?,
+            delete_if: prepare("SELECT * FROM {s}.delete_if($1, $2, $3, $4)").await?,
+            list: prepare(schema::LIST).await?,
+            publish: prepare("SELECT pg_notify('{s}', $1)").await?,
+            sweep: prepare("SELECT {s}.sweep()").await?,
+        })
+    }
+}
+
+/// What fits into a `bigint`: all revisions that a sequence gives.
+fn integer(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// In microseconds, rounded up; nothing, if it is for ever.
+fn micros(ttl: Span) -> Option<i64> {
+    (ttl < FOR_EVER).then(|| integer(ttl.as_nanos().div_ceil(1_000)))
+}
+
+impl Session {
+    /// Whether acknowledged writes survive a crash of the server.
+    pub(super) fn is_durable(&self) -> bool {
+        self.durable
+    }
+
+    /// Returns once nothing moves the connection any more.
+    pub(super) async fn over(&self) {
+        self.moving.over.notified().await;
+    }
+
+    async fn row(&self, statement: &Statement, with: &[&(dyn ToSql + Sync)]) -> Result<Row, Error> {
+        self.client.query_one(statement, with).await
+    }
+
+    /// Carries a request out.
+    pub(super) async fn carry_out(&self, Request { space, op }: &Request) -> Result<Reply, Error> {
+        let (space, statements) = (&**space, &self.statements);
+        match op {
+            EngineOp::Get { key } => {
+                let row = self.row(&statements.get, &[&space, &&**key]).await?;
+                Ok(Reply { answer: Answer::Found(entry(&row)?), at: moment(&row)? })
+            }
+            EngineOp::PutIf { key, expect, record, ttl } => {
+                let expected = match expect {
+                    Expect::Absent => None,
+                    Expect::Revision(revision) => Some(integer(revision.0)),
+                };
+                let ttl = ttl.and_then(micros);
+                let row =
+                    self.row(&statements.put_if, &[&space, &&**key, &expected, &&**record, &ttl]).await?;
+                put(&row)
+            }
+            EngineOp::Renew { key, revision, ttl } => {
+                let ttl = micros(*ttl);
+                let row = self.row(&statements.renew, &[&space, &&**key, &integer(revision.0), &ttl]).await?;
+                done(&row, *revision)
+            }
+            EngineOp::DeleteIf { key, revision } => {
+                let hint = payload::freed(space);
+                let row =
+                    self.row(&statements.delete_if, &[&space, &&**key, &integer(revision.0), &hint]).await?;
+                done(&row, *revision)
+            }
+            EngineOp::List { after, limit } => {
+                let rows =
+                    self.client.query(&statements.list, &[&space, &&**after, &i64::from(*limit)]).await?;
+                page(&rows)
+            }
+        }
+    }
+
+    /// Passes a message on.
+    pub(super) async fn publish(&self, space: &str, text: &str) -> Result<(), Error> {
+        self.row(&self.statements.publish, &[&payload::message(space, text)]).await.map(drop)
+    }
+
+    /// Clears away what expired and what nobody took over.
+    pub(super) async fn sweep(&self) -> Result<(), Error> {
+        self.row(&self.statements.sweep, &[]).await.map(drop)
+    }
+}
+
+fn moment(row: &Row) -> Result<StoreTime, Error> {
+    let at: SystemTime = row.try_get(0)?;
+    let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
+    Ok(StoreTime::from_nanos(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)))
+}
+
+fn revision(given: i64) -> Revision {
+    Revision(u64::try_from(given).unwrap_or(0))
+}
+
+/// The entry in columns 1 and 2, if there is one.
+fn entry(row: &Row) -> Result<Option<Entry<Text>>, Error> {
+    let Some(given) = row.try_get::<_, Option<i64>>(1)? else { return Ok(None) };
+    let record: &str = row.try_get(2)?;
+    Ok(Some(Entry { revision: revision(given), record: Text::from(record) }))
+}
+
+fn put(row: &Row) -> Result<Reply, Error> {
+    let (given, content): (Option<i64>, Option<&str>) = (row.try_get(2)?, row.try_get(3)?);
+    let entry =
+        given.map(|given| Entry { revision: revision(given), record: content.unwrap_or_default().into() });
+    let answer = match (row.try_get(1)?, entry) {
+        (true, Some(entry)) => Answer::Applied(entry.revision),
+        (true, None) => Answer::Unknown,
+        (false, entry) => Answer::Refused(entry),
+    };
+    Ok(Reply { answer, at: moment(row)? })
+}
+
+fn done(row: &Row, revision: Revision) -> Result<Reply, Error> {
+    let answer = if row.try_get(1)? { Answer::Applied(revision) } else { Answer::Refused(None) };
+    Ok(Reply { answer, at: moment(row)? })
+}
+
+/// There is a row even if there is no entry: it tells the time.
+fn page(rows: &[Row]) -> Result<Reply, Error> {
+    let mut page = Vec::with_capacity(rows.len());
+    for row in rows {
+        if let Some(entry) = entry(row)? {
+            let key: &[u8] = row.try_get(3)?;
+            page.push((Key::from(key), entry));
+        }
+    }
+    let at = rows.first().map_or(Ok(StoreTime::ZERO), moment)?;
+    let answer: EngineAnswer = if rows.is_empty() { Answer::Unknown } else { Answer::Listed(page) };
+    Ok(Reply { answer, at })
+}
+
+/// How long to wait before the next attempt: random, and doubling.
+pub(super) struct Backoff(Duration);
+
+impl Backoff {
+    pub(super) const FIRST: Backoff = Backoff(Duration::from_millis(20));
+
+    pub(super) async fn wait(&mut self) {
+        let random = f64::from(getrandom::u32().unwrap_or(u32::MAX / 2)) / f64::from(u32::MAX);
+        tokio::time::sleep(self.0.mul_f64(0.5 + random)).await;
+        self.0 = (self.0 * 2).min(Duration::from_secs(1));
+    }
+}
