@@ -26,10 +26,17 @@ pub mod clock;
 #[cfg(feature = "tokio")]
 #[allow(clippy::disallowed_types, reason = "an engine is where clocks are read and locks are taken")]
 pub mod memory;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod address;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+pub mod open;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
+
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+pub use open::{OpenError, open};
 
 use core::fmt;
 use core::future::Future;

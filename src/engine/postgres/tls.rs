@@ -14,6 +14,7 @@ use tokio_postgres::config::SslMode;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::PostgresError;
+use crate::engine::address::Address;
 
 /// The values of `sslmode` that are accepted, as libpq means them: `disable` never encrypts, `prefer` (the default) encrypts
 /// if the server can, `require` always does, and `verify-full` also makes sure that the certificate is the host's and
@@ -31,34 +32,25 @@ pub(super) struct Security {
 impl Security {
     /// Takes what is about security out of an address.
     pub(super) fn read(url: &str) -> Result<(String, Security), PostgresError> {
-        let (mut mode, mut roots) = (None, None);
-        let (base, query) = url.split_once('?').unwrap_or((url, ""));
-        let mut rest = Vec::new();
-        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            match pair.split_once('=') {
-                Some(("sslmode", value)) => mode = Some(value),
-                Some(("sslrootcert", value)) => roots = Some(value.to_string()),
-                _ => rest.push(pair),
-            }
-        }
+        let mut address = Address::read(url);
+        let (mode, roots) = (address.take("sslmode"), address.take("sslrootcert"));
         let (mode, verifies) = match mode {
             Some("disable") => (SslMode::Disable, false),
             Some("prefer") | None => (SslMode::Prefer, false),
             Some("require") => (SslMode::Require, false),
             Some("verify-full") => (SslMode::Require, true),
-            Some(found) => return Err(address("sslmode", found.into(), SSL_MODES)),
+            Some(found) => return Err(wrong("sslmode", found.into(), SSL_MODES)),
         };
         if roots.is_some() && !verifies {
             let found = "given without sslmode=verify-full".into();
-            return Err(address(
+            return Err(wrong(
                 "sslrootcert",
                 found,
                 "sslrootcert=FILE or sslrootcert=system, with sslmode=verify-full",
             ));
         }
-        let roots = verifies.then(|| roots.unwrap_or_else(|| "system".into()));
-        let url = if rest.is_empty() { base.into() } else { format!("{base}?{}", rest.join("&")) };
-        Ok((url, Security { mode, roots }))
+        let roots = verifies.then(|| roots.unwrap_or("system").into());
+        Ok((address.rest(), Security { mode, roots }))
     }
 
     pub(super) fn mode(&self) -> SslMode {
@@ -70,7 +62,7 @@ impl Security {
         let provider = Arc::new(crypto::ring::default_provider());
         let builder = ClientConfig::builder_with_provider(provider.clone())
             .with_safe_default_protocol_versions()
-            .map_err(|fault| address("sslmode", fault.to_string(), SSL_MODES))?;
+            .map_err(|fault| wrong("sslmode", fault.to_string(), SSL_MODES))?;
         let config = match &self.roots {
             Some(roots) => builder.with_root_certificates(read_roots(roots)?).with_no_client_auth(),
             None => {
@@ -82,12 +74,12 @@ impl Security {
     }
 }
 
-fn address(what: &'static str, found: String, accepted: &'static str) -> PostgresError {
+fn wrong(what: &'static str, found: String, accepted: &'static str) -> PostgresError {
     PostgresError::Address { what, found, accepted }
 }
 
 fn read_roots(from: &str) -> Result<RootCertStore, PostgresError> {
-    let wrong = |found| address("sslrootcert", found, "a file with certificates in PEM, or system");
+    let wrong = |found| wrong("sslrootcert", found, "a file with certificates in PEM, or system");
     let certificates = if from == "system" {
         rustls_native_certs::load_native_certs().certs
     } else {
