@@ -34,6 +34,7 @@ mod job;
 mod mutex;
 mod observe;
 mod once;
+mod pending;
 mod primitive;
 mod shared;
 mod store;

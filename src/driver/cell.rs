@@ -17,7 +17,8 @@ use std::vec::Vec;
 
 use super::calls::Calls;
 use super::identity;
-use super::index::{Pending, Resident};
+use super::index::Resident;
+use super::pending::Pending;
 use super::primitive::lock;
 use super::shared::Core;
 use super::timers::Timed;
@@ -70,7 +71,7 @@ pub(crate) struct Cell<M: Wire, C: Caller<M>> {
     core: Arc<Core>,
     id: u64,
     space: Arc<str>,
-    config: M::Config,
+    config: Arc<M::Config>,
     turns: Turns<Inward<M, C>>,
     body: Mutex<Body<M, C>>,
 }
@@ -94,7 +95,7 @@ impl<M: Wire, C: Caller<M>> Cell<M, C> {
     pub(crate) fn new(
         core: &Arc<Core>,
         space: Arc<str>,
-        config: M::Config,
+        config: Arc<M::Config>,
         caller: impl FnOnce(&Weak<Cell<M, C>>) -> C,
     ) -> Option<Arc<Cell<M, C>>> {
         let identity = identity::fresh();

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, Weak};
 use std::vec::Vec;
 
-use super::board::Board;
+use super::pending::Pending;
 use super::primitive::lock;
 use super::timers::Timed;
 use crate::engine::{Ear, Hint};
@@ -38,24 +38,6 @@ impl core::fmt::Debug for Spaces {
 
 /// A machine and its number.
 type Numbered = (u64, Weak<dyn Resident>);
-
-/// Held by a machine that has to end until it has.
-#[derive(Debug)]
-pub(crate) struct Pending(Arc<Board<usize>>);
-
-impl Pending {
-    /// One more to wait for.
-    pub(crate) fn of(count: &Arc<Board<usize>>) -> Pending {
-        count.update(|count| *count += 1);
-        Pending(count.clone())
-    }
-}
-
-impl Drop for Pending {
-    fn drop(&mut self) {
-        self.0.update(|count| *count -= 1);
-    }
-}
 
 impl Index {
     pub(crate) fn new() -> Index {

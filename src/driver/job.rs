@@ -123,7 +123,7 @@ impl Job {
         });
         let group = config.mutex.metrics_group.as_deref().unwrap_or(key);
         let (meters, is_closed) = (JobMeters::of(group), closed.clone());
-        let cell = Cell::new(&store.core, space.into(), terms, |me| Desk {
+        let cell = Cell::new(&store.core, space.into(), Arc::new(terms), |me| Desk {
             me: me.clone(),
             callback,
             running: None,

@@ -119,7 +119,7 @@ impl Mutex {
         let group = config.metrics_group.unwrap_or_else(|| key.into());
         let turn = Arc::new(Semaphore::new(1));
         let desk = Desk::new(turn.clone(), &group);
-        let cell = Cell::new(&store.core, space.into(), terms, |_| desk);
+        let cell = Cell::new(&store.core, space.into(), store.core.shared_terms(terms), |_| desk);
         let cell = cell.ok_or_else(|| SetupError::Closed { key: key.into() })?;
         Ok(Mutex { cell, turn })
     }

@@ -1,9 +1,9 @@
 //! What is counted, and under which names. `docs/operations.md` has the table.
 //!
-//! A meter is looked up when its handle is made, so that counting costs no look-up: install the recorder of metrics before.
+//! What is counted often is looked up when its handle is made: install the recorder of metrics before.
 
+use std::boxed::Box;
 use std::string::String;
-use std::sync::Arc;
 
 use metrics::{Counter, Histogram, counter, histogram};
 
@@ -70,31 +70,26 @@ impl JobMeters {
     }
 }
 
-/// What is counted of a lock.
+/// What is counted of a lock. Only what every acquisition counts is looked up beforehand: there may be very many locks.
 #[derive(Debug)]
 pub(crate) struct LockMeters {
-    group: String,
+    group: Box<str>,
     grab: Histogram,
     held: Histogram,
-    hand_over: Histogram,
-    retries: Counter,
-    renewals: Counter,
-    unknown: Counter,
 }
 
 impl LockMeters {
     /// The meters of the locks that are counted under this name.
-    pub(crate) fn of(group: &str) -> Arc<LockMeters> {
-        let label = || String::from(group);
-        Arc::new(LockMeters {
-            grab: histogram!("fencepost_lock_grab_seconds", "group" => label()),
-            held: histogram!("fencepost_lock_held_seconds", "group" => label()),
-            hand_over: histogram!("fencepost_lock_handoff_seconds", "group" => label()),
-            retries: counter!("fencepost_lock_retries_total", "group" => label()),
-            renewals: counter!("fencepost_lock_renewals_total", "group" => label()),
-            unknown: counter!("fencepost_unknown_outcomes_total", "group" => label()),
-            group: label(),
-        })
+    pub(crate) fn of(group: &str) -> LockMeters {
+        LockMeters {
+            grab: histogram!("fencepost_lock_grab_seconds", "group" => String::from(group)),
+            held: histogram!("fencepost_lock_held_seconds", "group" => String::from(group)),
+            group: group.into(),
+        }
+    }
+
+    fn label(&self) -> String {
+        String::from(&*self.group)
     }
 
     pub(crate) fn grabbed(&self, after: Span) {
@@ -109,22 +104,22 @@ impl LockMeters {
 
     /// The time from the word that the lock is free to its next holder.
     pub(crate) fn handed_over(&self, after: Span) {
-        self.hand_over.record(after.as_secs_f64());
+        histogram!("fencepost_lock_handoff_seconds", "group" => self.label()).record(after.as_secs_f64());
     }
 
     pub(crate) fn retried(&self) {
-        self.retries.increment(1);
+        counter!("fencepost_lock_retries_total", "group" => self.label()).increment(1);
     }
 
     pub(crate) fn renewed(&self) {
         tracing::trace!(target: "fencepost", group = self.group, "lease renewed");
-        self.renewals.increment(1);
+        counter!("fencepost_lock_renewals_total", "group" => self.label()).increment(1);
     }
 
     /// A request whose outcome is unknown: its answer was lost, late, or not understood.
     pub(crate) fn unknown(&self) {
         tracing::debug!(target: "fencepost", group = self.group, "outcome unknown");
-        self.unknown.increment(1);
+        counter!("fencepost_unknown_outcomes_total", "group" => self.label()).increment(1);
     }
 
     pub(crate) fn lost(&self, loss: Loss) {
@@ -133,7 +128,6 @@ impl LockMeters {
             Loss::Gone => "gone",
         };
         tracing::warn!(target: "fencepost", group = self.group, reason, "lock lost");
-        counter!("fencepost_lock_losses_total", "group" => self.group.clone(), "reason" => reason)
-            .increment(1);
+        counter!("fencepost_lock_losses_total", "group" => self.label(), "reason" => reason).increment(1);
     }
 }

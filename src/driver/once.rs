@@ -204,7 +204,7 @@ impl<P: Serialize + DeserializeOwned + Send + 'static> Once<P> {
         error::long_enough(&limits, config.mutex.lease.ttl)?;
         let space = error::space(&limits, "once", name)?;
         let group = config.mutex.metrics_group.unwrap_or_else(|| name.into());
-        let cell = Cell::new(&store.core, space.into(), terms, |me| Desk::new(me.clone(), &group));
+        let cell = Cell::new(&store.core, space.into(), Arc::new(terms), |me| Desk::new(me.clone(), &group));
         let cell = cell.ok_or_else(|| SetupError::Closed { key: name.into() })?;
         Ok(Once { line: Arc::new(Lifeline(cell)), props: PhantomData })
     }

@@ -1,13 +1,15 @@
 //! What all machines of a store share: the engine, who lives in which space, the timers.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use tokio::runtime::Handle;
 
 use super::index::Index;
+use super::primitive::lock;
 use super::timers::Timers;
 use crate::engine::Engine;
+use crate::mutex::MutexTerms;
 
 /// What all machines of a store share.
 #[derive(Debug)]
@@ -17,6 +19,8 @@ pub(crate) struct Core {
     timers: Arc<Timers>,
     runtime: Handle,
     numbers: AtomicU64,
+    /// Those of the mutex that was made last.
+    terms: Mutex<Option<Arc<MutexTerms>>>,
 }
 
 impl Core {
@@ -24,7 +28,7 @@ impl Core {
         let (index, timers) = (Arc::new(Index::new()), Timers::new());
         engine.listen(index.clone());
         runtime.spawn(timers.clone().run());
-        Arc::new(Core { engine, index, timers, runtime, numbers: AtomicU64::new(0) })
+        Arc::new(Core { engine, index, timers, runtime, numbers: AtomicU64::new(0), terms: Mutex::new(None) })
     }
 
     pub(crate) fn engine(&self) -> &dyn Engine {
@@ -42,6 +46,15 @@ impl Core {
     /// Where callbacks run.
     pub(crate) fn runtime(&self) -> &Handle {
         &self.runtime
+    }
+
+    /// Terms that a row of locks shares, if they are those of the lock before: there may be very many.
+    pub(crate) fn shared_terms(&self, terms: MutexTerms) -> Arc<MutexTerms> {
+        let mut last = lock(&self.terms);
+        match &*last {
+            Some(same) if **same == terms => same.clone(),
+            Some(_) | None => last.insert(Arc::new(terms)).clone(),
+        }
     }
 
     /// A number that no other machine of this store has.

@@ -10,7 +10,8 @@ use tokio::time;
 
 use super::board::Board;
 use super::identity::{self, NoRandomness};
-use super::index::{Pending, Resident};
+use super::index::Resident;
+use super::pending::Pending;
 use super::shared::Core;
 use crate::engine::Engine;
 use crate::engine::memory::Memory;

@@ -46,7 +46,7 @@ pub(crate) struct Desk {
     current: Option<Current>,
     /// Whose turn it is. It is given back when an attempt ends.
     turn: Arc<Semaphore>,
-    meters: Arc<LockMeters>,
+    meters: LockMeters,
     closed: bool,
 }
 

@@ -1,0 +1,179 @@
+//! What the driver adds to its engine, in wall time on the engine in memory.
+//!
+//! ```text
+//! cargo bench --bench production
+//! ```
+//!
+//! `lock` is an uncontended lock and its release, beside the same two requests to the bare engine. `is_held` is beside the
+//! clock that it reads, and the one of the standard library. `hand-off` passes one lock to and fro between two
+//! tasks, each with a store handle of its own, beside two tasks that do the same by hand: a write if absent, a
+//! delete, and a notification between them; it has no renewal, no time-out, no cancellation and no clock.
+
+use std::future::Future;
+use std::hint::black_box;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use criterion::{BatchSize, Criterion, Throughput};
+use fencepost::driver::{Guard, Mutex, Store};
+use fencepost::engine::memory::Memory;
+use fencepost::engine::{Engine, Request, clock};
+use fencepost::mutex::MutexConfig;
+use fencepost::store::{Answer, Expect, Op, Revision};
+use fencepost::time::Span;
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::Notify;
+
+const HELD: usize = 10_000;
+
+/// What is ready at once needs no runtime to say so.
+fn at_once<F: Future>(future: F) -> F::Output {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(output) => output,
+        Poll::Pending => panic!("the engine in memory answers at once"),
+    }
+}
+
+fn mutex(store: &Store, key: &str) -> Mutex {
+    Mutex::new(store, key, MutexConfig::default()).expect("it is a key")
+}
+
+fn lock(mutex: &Mutex) -> Guard {
+    at_once(mutex.lock()).expect("nobody else wants it")
+}
+
+/// Asks the bare engine what a lock and its release ask.
+struct Bare {
+    engine: Memory,
+    space: Arc<str>,
+}
+
+impl Bare {
+    fn ask(&self, op: fencepost::engine::EngineOp) -> fencepost::engine::EngineAnswer {
+        let reply = self.engine.answer(&Request { space: self.space.clone(), op });
+        reply.expect("the engine in memory answers at once").answer
+    }
+
+    fn claim(&self) -> Option<Revision> {
+        let record = r#"{"identity":18446744073709551615,"attempt":1}"#.into();
+        let op =
+            Op::PutIf { key: Box::from([0]), expect: Expect::Absent, record, ttl: Some(Span::from_secs(15)) };
+        match self.ask(op) {
+            Answer::Applied(revision) => Some(revision),
+            Answer::Refused(_) | Answer::Found(_) | Answer::Listed(_) | Answer::Unknown => None,
+        }
+    }
+
+    fn release(&self, revision: Revision) {
+        black_box(self.ask(Op::DeleteIf { key: Box::from([0]), revision }));
+    }
+}
+
+fn uncontended(criterion: &mut Criterion, runtime: &Runtime) {
+    let _entered = runtime.enter();
+    let mut group = criterion.benchmark_group("lock");
+    let bare = Bare { engine: Memory::new(), space: "mutex/a".into() };
+    group.bench_function("bare engine", |bench| {
+        bench.iter(|| bare.release(bare.claim().expect("it is free")));
+    });
+    let store = Store::memory();
+    let one = mutex(&store, "a");
+    group.bench_function("lock and release", |bench| bench.iter(|| black_box(at_once(lock(&one).release()))));
+    group.bench_function("lock and drop", |bench| bench.iter(|| drop(lock(&one))));
+    group.bench_function("new, lock and release", |bench| {
+        bench.iter_batched(
+            || (),
+            |()| black_box(at_once(lock(&mutex(&store, "b")).release())),
+            BatchSize::SmallInput,
+        );
+    });
+    let others: Vec<_> = (0..HELD).map(|number| mutex(&store, &format!("lock {number}"))).collect();
+    let guards: Vec<_> = others.iter().map(lock).collect();
+    group.bench_function("lock and release among 10,000 held", |bench| {
+        bench.iter(|| black_box(at_once(lock(&one).release())));
+    });
+    assert!(guards.iter().all(Guard::is_held));
+    group.finish();
+}
+
+fn belief(criterion: &mut Criterion, runtime: &Runtime) {
+    let _entered = runtime.enter();
+    let mut group = criterion.benchmark_group("is_held");
+    let store = Store::memory();
+    let guard = lock(&mutex(&store, "a"));
+    group.bench_function("is_held", |bench| bench.iter(|| black_box(&guard).is_held()));
+    group.bench_function("the clock that it reads", |bench| bench.iter(clock::mono));
+    group.bench_function("std::time::Instant::now", |bench| bench.iter(Instant::now));
+    group.finish();
+}
+
+/// How long it takes to pass a lock on so many times.
+async fn hand_offs(memory: &Memory, times: u64) -> Duration {
+    let stores = [(); 2].map(|()| Store::start(memory.share()).expect("it is in a runtime"));
+    let began = Instant::now();
+    let tasks = stores.each_ref().map(|store| {
+        let mutex = mutex(store, "a");
+        tokio::spawn(async move {
+            for _ in 0..times / 2 {
+                let guard = mutex.lock().await.expect("the store is open");
+                // The other one comes to wait for it.
+                tokio::task::yield_now().await;
+                drop(guard);
+            }
+        })
+    });
+    for task in tasks {
+        task.await.expect("it does not panic");
+    }
+    began.elapsed()
+}
+
+/// The same by hand.
+async fn hand_offs_by_hand(times: u64) -> Duration {
+    let bare = Arc::new(Bare { engine: Memory::new(), space: "mutex/a".into() });
+    let freed = Arc::new(Notify::new());
+    let began = Instant::now();
+    let tasks = [(); 2].map(|()| {
+        let (bare, freed) = (bare.clone(), freed.clone());
+        tokio::spawn(async move {
+            for _ in 0..times / 2 {
+                let revision = loop {
+                    match bare.claim() {
+                        Some(revision) => break revision,
+                        None => freed.notified().await,
+                    }
+                };
+                tokio::task::yield_now().await;
+                bare.release(revision);
+                freed.notify_one();
+            }
+        })
+    });
+    for task in tasks {
+        task.await.expect("it does not panic");
+    }
+    began.elapsed()
+}
+
+fn handed_over(criterion: &mut Criterion, runtime: &Runtime) {
+    let mut group = criterion.benchmark_group("hand-off");
+    group.throughput(Throughput::Elements(1));
+    group.bench_function("by hand", |bench| {
+        bench.iter_custom(|times| runtime.block_on(hand_offs_by_hand(times)));
+    });
+    group.bench_function("mutex", |bench| {
+        bench.iter_custom(|times| runtime.block_on(hand_offs(&Memory::new(), times)));
+    });
+    group.finish();
+}
+
+fn main() {
+    let mut criterion = Criterion::default().configure_from_args();
+    let runtime = Builder::new_current_thread().enable_time().build().expect("a runtime");
+    uncontended(&mut criterion, &runtime);
+    belief(&mut criterion, &runtime);
+    handed_over(&mut criterion, &runtime);
+    criterion.final_summary();
+}

@@ -1,0 +1,382 @@
+//! The parts of the driver that several threads share, in every order in which their steps can meet.
+//!
+//! ```text
+//! RUSTFLAGS="--cfg loom" cargo test --no-default-features --test loom
+//! ```
+//!
+//! The very files of the driver are compiled over loom's locks and atomics. Beside each stands what would go
+//! wrong without the care that it takes, and loom has to find that.
+#![cfg(loom)]
+#![allow(dead_code, reason = "the parts have more than is looked at here")]
+#![allow(clippy::disallowed_types, reason = "this is about threads")]
+
+mod primitive {
+    pub(crate) use loom::sync::atomic::{AtomicU64, Ordering};
+    pub(crate) use loom::sync::{Mutex, MutexGuard};
+
+    pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+        mutex.lock().expect("nothing panics under a lock here")
+    }
+}
+
+#[path = "../src/driver/board.rs"]
+mod board;
+#[path = "../src/driver/calls.rs"]
+mod calls;
+#[path = "../src/driver/pending.rs"]
+mod pending;
+#[path = "../src/driver/tenure.rs"]
+mod tenure;
+#[path = "../src/driver/turns.rs"]
+mod turns;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Wake, Waker};
+
+use board::Board;
+use calls::Calls;
+use loom::future::block_on;
+use loom::model;
+use loom::model::Builder;
+use loom::sync::Mutex;
+use loom::thread;
+use pending::Pending;
+use primitive::lock;
+use tenure::{Belief, Stage, Tenure};
+use turns::Turns;
+
+/// Loom finds an order in which this goes wrong.
+fn rejected(broken: impl Fn() + Sync + Send + 'static) {
+    assert!(catch_unwind(AssertUnwindSafe(|| model(broken))).is_err(), "nothing goes wrong");
+}
+
+// ── belief against lost and release ──
+
+#[test]
+fn whoever_has_seen_the_end_does_not_believe_any_more() {
+    model(|| {
+        let tenure = Arc::new(Tenure::<u64, ()>::new());
+        tenure.belief().set(100);
+        tenure.grant(1);
+        let stepper = {
+            let tenure = tenure.clone();
+            thread::spawn(move || {
+                // A renewal, and the loss after it.
+                tenure.belief().set(200);
+                tenure.end(());
+                // News of another renewal came too late.
+                tenure.belief().set(300);
+            })
+        };
+        // At any moment, belief is one of those that were published.
+        let remaining = tenure.belief().remaining(50);
+        assert!([0, 50, 150].contains(&remaining), "{remaining}");
+        block_on(tenure.ended());
+        assert!(!tenure.belief().holds(50));
+        stepper.join().unwrap();
+        assert!(!tenure.belief().holds(50), "it does not come back");
+    });
+}
+
+#[test]
+fn telling_of_the_end_before_belief_is_taken_away_is_caught() {
+    rejected(|| {
+        let (belief, over) = (Arc::new(Belief::new()), Arc::new(Board::new(false)));
+        belief.set(100);
+        let stepper = {
+            let (belief, over) = (belief.clone(), over.clone());
+            thread::spawn(move || {
+                over.update(|over| *over = true);
+                belief.end();
+            })
+        };
+        block_on(over.wait(|over| over.then_some(())));
+        assert!(!belief.holds(50));
+        stepper.join().unwrap();
+    });
+}
+
+#[test]
+fn of_two_ends_the_first_counts_and_both_who_wait_hear_the_same() {
+    model(|| {
+        let tenure = Arc::new(Tenure::<u64, u8>::new());
+        tenure.grant(1);
+        let enders = [1, 2].map(|end| {
+            let tenure = tenure.clone();
+            thread::spawn(move || tenure.end(end))
+        });
+        let heard = block_on(tenure.ended());
+        for ender in enders {
+            ender.join().unwrap();
+        }
+        assert_eq!(tenure.stage(), Stage::Over { granted: Some(1), end: heard });
+    });
+}
+
+// ── wake-ups ──
+
+#[test]
+fn nobody_sleeps_through_a_change_even_if_another_one_stops_waiting() {
+    // Three threads and two rounds: more than three preemptions would take minutes and show nothing new.
+    let mut bounded = Builder::new();
+    bounded.preemption_bound = Some(3);
+    bounded.check(|| {
+        let board = Arc::new(Board::new(0));
+        let waiter = {
+            let board = board.clone();
+            thread::spawn(move || block_on(board.wait(|value| (*value == 2).then_some(()))))
+        };
+        let changer = {
+            let board = board.clone();
+            thread::spawn(move || {
+                board.update(|value| *value = 1);
+                board.update(|value| *value = 2);
+            })
+        };
+        // One who looks once and goes: his place is taken out, and no other.
+        let mut once = Box::pin(board.wait(|value| (*value == 9).then_some(())));
+        let waker = Waker::noop();
+        assert!(once.as_mut().poll(&mut Context::from_waker(waker)).is_pending());
+        drop(once);
+        waiter.join().unwrap();
+        changer.join().unwrap();
+    });
+}
+
+/// Whether a waker was woken.
+#[derive(Default)]
+struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn looking_first_and_leaving_the_waker_later_is_caught() {
+    rejected(|| {
+        let (value, waker) = (Arc::new(Mutex::new(false)), Arc::new(Mutex::new(None::<Waker>)));
+        let changer = {
+            let (value, waker) = (value.clone(), waker.clone());
+            thread::spawn(move || {
+                *lock(&value) = true;
+                if let Some(waker) = lock(&waker).take() {
+                    waker.wake();
+                }
+            })
+        };
+        let woken = Arc::new(Woken::default());
+        let waits = !*lock(&value);
+        *lock(&waker) = Some(Waker::from(woken.clone()));
+        changer.join().unwrap();
+        assert!(!waits || woken.0.load(Ordering::SeqCst), "it sleeps for ever");
+    });
+}
+
+/// The same question to the board.
+#[test]
+fn who_looks_and_waits_is_woken() {
+    model(|| {
+        let board = Arc::new(Board::new(false));
+        let changer = {
+            let board = board.clone();
+            thread::spawn(move || board.update(|value| *value = true))
+        };
+        let woken = Arc::new(Woken::default());
+        let waker = Waker::from(woken.clone());
+        let mut wait = pin!(board.wait(|value| value.then_some(())));
+        let waits = wait.as_mut().poll(&mut Context::from_waker(&waker)).is_pending();
+        changer.join().unwrap();
+        assert!(!waits || woken.0.load(Ordering::SeqCst), "it sleeps for ever");
+    });
+}
+
+// ── turns ──
+
+/// Works off what there is; nobody else may be at it meanwhile.
+fn work_off(turns: &Turns<u8>, done: &Mutex<Vec<u8>>, input: u8) {
+    let mut turn = turns.enter(input);
+    while let Some(input) = turn {
+        done.try_lock().expect("nobody else is at it").push(input);
+        turn = turns.next();
+    }
+}
+
+#[test]
+fn each_input_is_worked_off_once_and_one_at_a_time() {
+    model(|| {
+        let (turns, done) = (Arc::new(Turns::new()), Arc::new(Mutex::new(Vec::new())));
+        let others = [1, 2].map(|input| {
+            let (turns, done) = (turns.clone(), done.clone());
+            thread::spawn(move || work_off(&turns, &done, input))
+        });
+        work_off(&turns, &done, 3);
+        for other in others {
+            other.join().unwrap();
+        }
+        let mut done = lock(&done).clone();
+        done.sort_unstable();
+        assert_eq!(done, [1, 2, 3]);
+    });
+}
+
+#[test]
+fn ending_a_turn_after_having_looked_for_more_is_caught() {
+    rejected(|| {
+        let (queue, busy) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(false)));
+        let done = Arc::new(Mutex::new(0));
+        let bring = |queue: &Mutex<Vec<u8>>, busy: &Mutex<bool>, done: &Mutex<u8>| {
+            lock(queue).push(1);
+            if std::mem::replace(&mut *lock(busy), true) {
+                return;
+            }
+            while lock(queue).pop().is_some() {
+                *lock(done) += 1;
+            }
+            *lock(busy) = false;
+        };
+        let other = {
+            let (queue, busy, done) = (queue.clone(), busy.clone(), done.clone());
+            thread::spawn(move || bring(&queue, &busy, &done))
+        };
+        bring(&queue, &busy, &done);
+        other.join().unwrap();
+        assert_eq!(*lock(&done), 2);
+    });
+}
+
+// ── replies against what supersedes them ──
+
+/// What is fed to a machine that sends one request again and again, and how it knows which reply it wants.
+fn check_replies(accept: fn(&mut Calls<()>, u64) -> bool) {
+    enum Input {
+        SendAgain,
+        Reply(u64),
+    }
+    struct Body {
+        calls: Calls<()>,
+        latest: u64,
+    }
+    let turns = Arc::new(Turns::new());
+    let body = Arc::new(Mutex::new(Body { calls: Calls::new(), latest: 0 }));
+    let feed = move |turns: &Turns<Input>, body: &Mutex<Body>, input: Input| {
+        let mut turn = turns.enter(input);
+        while let Some(input) = turn {
+            let mut body = lock(body);
+            match input {
+                Input::SendAgain => body.latest = body.calls.open(()),
+                Input::Reply(number) => {
+                    let (latest, accepted) = (body.latest, accept(&mut body.calls, number));
+                    assert!(
+                        !accepted || number == latest,
+                        "a reply to {number} is taken for one to {latest}"
+                    );
+                }
+            }
+            drop(body);
+            turn = turns.next();
+        }
+    };
+    feed(&turns, &body, Input::SendAgain);
+    let first = lock(&body).latest;
+    let engine = {
+        let (turns, body) = (turns.clone(), body.clone());
+        thread::spawn(move || {
+            feed(&turns, &body, Input::Reply(first));
+            feed(&turns, &body, Input::Reply(first));
+        })
+    };
+    feed(&turns, &body, Input::SendAgain);
+    engine.join().unwrap();
+}
+
+#[test]
+fn a_reply_to_a_superseded_request_is_dropped() {
+    model(|| check_replies(|calls, number| calls.close((), number)));
+}
+
+#[test]
+fn telling_replies_by_their_name_only_is_caught() {
+    rejected(|| check_replies(|_, _| true));
+}
+
+// ── closing ──
+
+#[test]
+fn who_closes_waits_for_all_and_is_woken() {
+    model(|| {
+        let (count, ended) = (Arc::new(Board::new(0)), Arc::new(Mutex::new(0)));
+        let all_told = Pending::of(&count);
+        let enders = [(); 2].map(|()| {
+            let (pending, ended) = (Pending::of(&count), ended.clone());
+            thread::spawn(move || {
+                *lock(&ended) += 1;
+                drop(pending);
+            })
+        });
+        drop(all_told);
+        block_on(count.wait(|count| (*count == 0).then_some(())));
+        assert_eq!(*lock(&ended), 2);
+        for ender in enders {
+            ender.join().unwrap();
+        }
+    });
+}
+
+#[test]
+fn not_waiting_until_all_were_told_is_caught() {
+    rejected(|| {
+        let (count, ended) = (Arc::new(Board::new(0)), Arc::new(Mutex::new(0)));
+        let closer = {
+            let (count, ended) = (count.clone(), ended.clone());
+            let first = Pending::of(&count);
+            thread::spawn(move || {
+                *lock(&ended) += 1;
+                drop(first);
+                block_on(count.wait(|count| (*count == 0).then_some(())));
+                assert_eq!(*lock(&ended), 2);
+            })
+        };
+        // This one is told when the count may have been zero already.
+        let second = Pending::of(&count);
+        *lock(&ended) += 1;
+        drop(second);
+        closer.join().unwrap();
+    });
+}
+
+/// Whoever asks after the close is refused, whoever asked before is ended by it: one body, one turn at a time.
+#[test]
+fn nothing_is_held_once_it_is_closed() {
+    #[derive(Clone, Copy)]
+    enum Input {
+        Lock,
+        Close,
+    }
+    model(|| {
+        let turns = Arc::new(Turns::new());
+        let body = Arc::new(Mutex::new((false, false)));
+        let feed = |turns: &Turns<Input>, body: &Mutex<(bool, bool)>, input| {
+            let mut turn = turns.enter(input);
+            while let Some(input) = turn {
+                let (held, closed) = &mut *lock(body);
+                match input {
+                    Input::Lock => *held = !*closed,
+                    Input::Close => (*held, *closed) = (false, true),
+                }
+                turn = turns.next();
+            }
+        };
+        let asker = {
+            let (turns, body) = (turns.clone(), body.clone());
+            thread::spawn(move || feed(&turns, &body, Input::Lock))
+        };
+        feed(&turns, &body, Input::Close);
+        asker.join().unwrap();
+        assert_eq!(*lock(&body), (false, true));
+    });
+}
