@@ -45,7 +45,7 @@ async fn an_uncontended_lock_and_its_release_end_where_they_began() {
     let mut last = None;
     for _ in 0..3 {
         let guard = once(mutex.lock()).expect("no switch of tasks").unwrap();
-        assert!(guard.is_held() && guard.remaining() > Duration::from_millis(200));
+        assert!(guard.is_held() && guard.remaining() > Duration::from_millis(1_000));
         assert!(last < Some(guard.token()));
         last = Some(guard.token());
         assert_eq!(once(guard.release()), Some(Release::Clean));
@@ -192,8 +192,8 @@ async fn a_lock_is_kept_as_long_as_it_is_held() {
     let pair = pair(Mood::Later);
     let guard = mutex(&pair.ours).lock().await.unwrap();
     let (revision, _) = entry(&pair.memory, SPACE).unwrap();
-    // Ten renewals take longer than a time to live.
-    until(|| pair.remote.renewals.load(Ordering::Relaxed) > 10).await;
+    // So many renewals take longer than a time to live.
+    until(|| pair.remote.renewals.load(Ordering::Relaxed) > 22).await;
     assert!(guard.is_held());
     assert_eq!(entry(&pair.memory, SPACE).map(|(revision, _)| revision), Some(revision));
     assert_eq!(guard.token().0, revision.0);
@@ -208,7 +208,7 @@ async fn who_extends_is_told_for_how_long() {
     let mut extending = pin!(guard.extend());
     pending(extending.as_mut());
     pair.remote.answer_all();
-    assert!(once(extending).unwrap().unwrap() > Duration::from_millis(200));
+    assert!(once(extending).unwrap().unwrap() > Duration::from_millis(1_000));
     assert_eq!(pair.remote.renewals.load(Ordering::Relaxed), 1);
 }
 

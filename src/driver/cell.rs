@@ -8,10 +8,11 @@
 //! A cell lives as long as somebody has a handle of it, or its machine has something to do: while it has a deadline, the
 //! cell keeps itself alive. So what was dropped or cancelled is still followed up to its end.
 
+use core::cell::{Cell as Flag, RefCell};
 use core::mem;
 use std::boxed::Box;
 use std::collections::VecDeque;
-use std::string::String;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::vec::Vec;
 
@@ -27,7 +28,7 @@ use super::wire::{Wire, WireKey};
 use crate::engine::{EngineAnswer, EngineOp, Hint, Key, Reply, Request, Responder, Text, clock};
 use crate::machine::{AnswerOf, Effect, Effects, Input, OpOf};
 use crate::store::StoreId;
-use crate::time::{Draw, Instant, Now, StoreTime, Timestamp};
+use crate::time::{Draw, Instant, Now, StoreTime};
 
 /// The caller's side of a machine: what is asked of it, and what becomes of what it tells.
 ///
@@ -41,7 +42,7 @@ pub(crate) trait Caller<M: Wire>: Send + Sized + 'static {
     /// The machine was stepped. Belief is published here, before any event is told.
     fn stepped(&mut self, machine: &M);
     /// What the machine tells; what is to be asked next, if anything.
-    fn event(&mut self, machine: &M, event: M::Event) -> Option<M::Request>;
+    fn event(&mut self, machine: &M, now: Instant, event: M::Event) -> Option<M::Request>;
     /// A request is sent.
     fn sent(&mut self, call: M::Call);
     /// The answer that the machine is about to get.
@@ -54,6 +55,12 @@ pub(crate) trait Caller<M: Wire>: Send + Sized + 'static {
     fn abandon(&mut self);
     /// What it is doing; `None`, if nothing.
     fn doing(&self) -> Option<&'static str>;
+}
+
+/// A number that no other cell of this process has.
+fn number() -> u64 {
+    static NUMBERS: AtomicU64 = AtomicU64::new(0);
+    NUMBERS.fetch_add(1, Ordering::Relaxed)
 }
 
 /// What is fed to a machine.
@@ -99,7 +106,7 @@ impl<M: Wire, C: Caller<M>> Cell<M, C> {
         caller: impl FnOnce(&Weak<Cell<M, C>>) -> C,
     ) -> Option<Arc<Cell<M, C>>> {
         let identity = identity::fresh();
-        let id = core.number();
+        let id = number();
         let cell = Arc::new_cyclic(|weak| Cell {
             id,
             space,
@@ -138,11 +145,12 @@ impl<M: Wire, C: Caller<M>> Cell<M, C> {
             cell: self,
             body: lock(&self.body),
             effects: Effects::new(),
-            at_once: VecDeque::new(),
-            follow_ups: VecDeque::new(),
-            wall: clock::wall(),
+            at_once: Row::new(),
+            follow_ups: Row::new(),
         };
+        let outer = AT.replace(self.id);
         activation.work_off(first);
+        AT.set(outer);
         let keeper = activation.settle();
         mem::forget(turn);
         drop(activation);
@@ -166,9 +174,39 @@ struct Activation<'a, M: Wire, C: Caller<M>> {
     body: MutexGuard<'a, Body<M, C>>,
     effects: Effects<M>,
     /// What the engine has answered at once.
-    at_once: VecDeque<(M::Call, u64, Reply)>,
-    follow_ups: VecDeque<M::Request>,
-    wall: Timestamp,
+    at_once: Row<(M::Call, u64, Reply)>,
+    follow_ups: Row<M::Request>,
+}
+
+std::thread_local! {
+    /// At whose machine this thread is: a number that no two cells of the process have.
+    static AT: Flag<u64> = const { Flag::new(u64::MAX) };
+    /// Where keys and records are put together.
+    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A queue that seldom has more than one in it.
+struct Row<T> {
+    first: Option<T>,
+    others: VecDeque<T>,
+}
+
+impl<T> Row<T> {
+    const fn new() -> Row<T> {
+        Row { first: None, others: VecDeque::new() }
+    }
+
+    fn push(&mut self, item: T) {
+        match self.first {
+            None => self.first = Some(item),
+            Some(_) => self.others.push_back(item),
+        }
+    }
+
+    fn pop(&mut self) -> Option<T> {
+        let next = self.others.pop_front();
+        mem::replace(&mut self.first, next)
+    }
 }
 
 impl<M: Wire, C: Caller<M>> Activation<'_, M, C> {
@@ -184,9 +222,9 @@ impl<M: Wire, C: Caller<M>> Activation<'_, M, C> {
     /// What the inputs so far have brought about at once comes before what others bring.
     fn follow_up(&mut self) {
         loop {
-            if let Some((call, number, reply)) = self.at_once.pop_front() {
+            if let Some((call, number, reply)) = self.at_once.pop() {
                 self.replied(call, number, reply);
-            } else if let Some(request) = self.follow_ups.pop_front() {
+            } else if let Some(request) = self.follow_ups.pop() {
                 self.step(Input::Request(request));
             } else {
                 return;
@@ -242,13 +280,14 @@ impl<M: Wire, C: Caller<M>> Activation<'_, M, C> {
         let body = &mut *self.body;
         body.draws = body.draws.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let draw = Draw((identity::mixed(body.draws) >> 32) as u32);
-        let now = Now { mono: clock::mono(), wall: self.wall, draw };
+        let mono = clock::mono();
+        let now = Now { mono, wall: self.cell.core.timers().wall(mono), draw };
         body.machine.step(&self.cell.config, now, input, &mut self.effects);
         body.caller.stepped(&body.machine);
-        self.carry_out();
+        self.carry_out(mono);
     }
 
-    fn carry_out(&mut self) {
+    fn carry_out(&mut self, now: Instant) {
         let cell = self.cell;
         let body = &mut *self.body;
         for effect in self.effects.drain() {
@@ -257,7 +296,7 @@ impl<M: Wire, C: Caller<M>> Activation<'_, M, C> {
                     let number = body.calls.open(call);
                     body.caller.sent(call);
                     if let Some(reply) = send(cell, store, call, number, op) {
-                        self.at_once.push_back((call, number, reply));
+                        self.at_once.push((call, number, reply));
                     }
                 }
                 Effect::Forget(call) => body.calls.forget(call),
@@ -266,7 +305,11 @@ impl<M: Wire, C: Caller<M>> Activation<'_, M, C> {
                         cell.core.engine().publish(&cell.space, &text);
                     }
                 }
-                Effect::Event(event) => self.follow_ups.extend(body.caller.event(&body.machine, event)),
+                Effect::Event(event) => {
+                    if let Some(request) = body.caller.event(&body.machine, now, event) {
+                        self.follow_ups.push(request);
+                    }
+                }
             }
         }
     }
@@ -326,19 +369,33 @@ fn send<M: Wire, C: Caller<M>>(
 fn write_op<M: Wire>(op: OpOf<M>) -> Option<EngineOp> {
     let mut failed = false;
     let op = op.map(write_key, |record: M::Record| {
-        let text = serde_json::to_string(&record).unwrap_or_else(|_| {
-            failed = true;
-            String::new()
-        });
-        Text::from(text)
+        let text = write_record(&record);
+        failed = text.is_none();
+        text.unwrap_or_default()
     });
     (!failed).then_some(op)
 }
 
 fn write_key<K: WireKey>(key: K) -> Key {
-    let mut bytes = Vec::with_capacity(24);
-    key.write(&mut bytes);
-    Box::from(bytes)
+    with_scratch(|bytes| {
+        key.write(bytes);
+        Box::from(&**bytes)
+    })
+}
+
+fn write_record(record: &impl serde::Serialize) -> Option<Text> {
+    with_scratch(|bytes| {
+        serde_json::to_writer(&mut *bytes, record).ok()?;
+        core::str::from_utf8(bytes).ok().map(Text::from)
+    })
+}
+
+/// Gives it an empty buffer that need not be made each time.
+fn with_scratch<R>(write: impl FnOnce(&mut Vec<u8>) -> R) -> R {
+    SCRATCH.with_borrow_mut(|bytes| {
+        bytes.clear();
+        write(bytes)
+    })
 }
 
 /// What is not understood is no answer; in a listing, it is left out.
@@ -371,6 +428,10 @@ impl<M: Wire, C: Caller<M>> Resident for Cell<M, C> {
     }
 
     fn hear(self: Arc<Self>, hint: Hint<'_>) {
+        // Whoever has brought it about need not be told: a hint may be lost.
+        if AT.get() == self.id {
+            return;
+        }
         let message = match hint {
             Hint::Freed { .. } | Hint::Gap => M::freed(),
             Hint::Message { text, .. } => M::read_message(text),

@@ -9,7 +9,6 @@ use super::error::{self, SetupError};
 use super::observe::JobMeters;
 use super::store::Store;
 use super::tasks::{Contained, Report, Reported, Run, Signals};
-use crate::engine::clock;
 use crate::job as machine;
 use crate::job::{Call, Event, JobConfig, Outcome, Request};
 use crate::machine::AnswerOf;
@@ -177,10 +176,10 @@ struct Running {
 }
 
 impl Desk {
-    fn begin(&mut self, run: JobRun) {
+    fn begin(&mut self, since: Instant, run: JobRun) {
         let Some(cell) = self.me.upgrade() else { return };
         self.meters.began(self.answered.since(run.occurrence));
-        self.running = Some(Running { signals: run.signals.clone(), since: clock::mono() });
+        self.running = Some(Running { signals: run.signals.clone(), since });
         let (callback, runtime) = (self.callback.clone(), cell.core().runtime().clone());
         let reported = Reported::new(move |outcome| cell.ask(Ask::Finish(outcome)));
         runtime.spawn(async move {
@@ -207,11 +206,11 @@ impl Caller<machine::Job> for Desk {
         }
     }
 
-    fn event(&mut self, machine: &machine::Job, event: Event) -> Option<Request> {
+    fn event(&mut self, machine: &machine::Job, now: Instant, event: Event) -> Option<Request> {
         match event {
             Event::Began { occurrence, token, runs } => {
                 let signals = Arc::new(Signals::new(machine.until()));
-                self.begin(JobRun { occurrence, token, runs, signals });
+                self.begin(now, JobRun { occurrence, token, runs, signals });
             }
             Event::Interrupted => {
                 if let Some(running) = &self.running {
@@ -222,7 +221,7 @@ impl Caller<machine::Job> for Desk {
             Event::Ended { outcome, noted } => {
                 if let Some(running) = self.running.take() {
                     running.signals.believe(None);
-                    self.meters.ended(running.since, clock::mono(), outcome, noted);
+                    self.meters.ended(running.since, now, outcome, noted);
                 }
             }
             Event::Closed => self.closed.update(|closed| *closed = true),

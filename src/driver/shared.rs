@@ -1,6 +1,5 @@
 //! What all machines of a store share: the engine, who lives in which space, the timers.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tokio::runtime::Handle;
@@ -18,7 +17,6 @@ pub(crate) struct Core {
     index: Arc<Index>,
     timers: Arc<Timers>,
     runtime: Handle,
-    numbers: AtomicU64,
     /// Those of the mutex that was made last.
     terms: Mutex<Option<Arc<MutexTerms>>>,
 }
@@ -28,7 +26,7 @@ impl Core {
         let (index, timers) = (Arc::new(Index::new()), Timers::new());
         engine.listen(index.clone());
         runtime.spawn(timers.clone().run());
-        Arc::new(Core { engine, index, timers, runtime, numbers: AtomicU64::new(0), terms: Mutex::new(None) })
+        Arc::new(Core { engine, index, timers, runtime, terms: Mutex::new(None) })
     }
 
     pub(crate) fn engine(&self) -> &dyn Engine {
@@ -55,11 +53,6 @@ impl Core {
             Some(same) if **same == terms => same.clone(),
             Some(_) | None => last.insert(Arc::new(terms)).clone(),
         }
-    }
-
-    /// A number that no other machine of this store has.
-    pub(crate) fn number(&self) -> u64 {
-        self.numbers.fetch_add(1, Ordering::Relaxed)
     }
 }
 

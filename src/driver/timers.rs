@@ -10,9 +10,9 @@ use std::vec::Vec;
 
 use tokio::sync::Notify;
 
-use super::primitive::lock;
+use super::primitive::{AtomicU64, Ordering, lock};
 use crate::engine::clock;
-use crate::time::Instant;
+use crate::time::{Instant, Timestamp};
 
 /// Sleeps are cut into pieces of this length: the runtime's clock may stand still while the machine is suspended, ours does
 /// not, and whoever slept too long should be told soon.
@@ -31,6 +31,8 @@ pub(crate) trait Timed: Send + Sync {
 pub(crate) struct Timers {
     wheel: Mutex<Wheel>,
     changed: Notify,
+    /// How far the wall clock is ahead of the monotonic one, as the task has seen it last.
+    ahead: AtomicU64,
 }
 
 struct Wheel {
@@ -49,7 +51,12 @@ impl core::fmt::Debug for Wheel {
 impl Timers {
     pub(crate) fn new() -> Arc<Timers> {
         let wheel = Wheel { timers: BTreeMap::new(), awake_at: Instant::ZERO, ended: false };
-        Arc::new(Timers { wheel: Mutex::new(wheel), changed: Notify::new() })
+        Arc::new(Timers { wheel: Mutex::new(wheel), changed: Notify::new(), ahead: AtomicU64::new(ahead()) })
+    }
+
+    /// The wall clock, as far as it was set when the task woke last: a moment ago, while anything has a deadline.
+    pub(crate) fn wall(&self, now: Instant) -> Timestamp {
+        Timestamp::from_nanos(now.as_nanos().saturating_add(self.ahead.load(Ordering::Relaxed)))
     }
 
     /// Sets a timer that was not set, or moves it to an earlier moment. False, if none will fire any more.
@@ -106,6 +113,7 @@ impl Timers {
         let timers = Abandoned(self);
         let this = &timers.0;
         loop {
+            this.ahead.store(ahead(), Ordering::Relaxed);
             this.due(clock::mono()).into_iter().filter_map(|who| who.upgrade()).for_each(Timed::fire);
             match this.sleep(clock::mono()) {
                 None => return,
@@ -117,6 +125,11 @@ impl Timers {
             }
         }
     }
+}
+
+/// How far the wall clock is ahead of the monotonic one.
+fn ahead() -> u64 {
+    clock::wall().as_nanos().saturating_sub(clock::mono().as_nanos())
 }
 
 /// Tells everybody that no timer will fire any more.

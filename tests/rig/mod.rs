@@ -19,14 +19,14 @@ use fencepost::store::{Answer, Expect, Limits, Op, Revision};
 /// How long a test waits for what must come.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
 
-/// A lease short enough for tests, and a poll interval so long that only hints can be the reason for a quick hand-over.
+/// A lease short enough to wait for its end, long enough for a busy machine, and a poll interval so long that only hints can be the reason for a quick hand-over.
 pub(crate) fn short() -> MutexConfig {
     let ms = Duration::from_millis;
     MutexConfig {
         lease: LeaseConfig {
-            ttl: ms(300),
-            refresh_interval: ms(40),
-            renew_timeout: ms(30),
+            ttl: ms(2_000),
+            refresh_interval: ms(100),
+            renew_timeout: ms(80),
             delay_bound: ms(10),
             ..LeaseConfig::default()
         },

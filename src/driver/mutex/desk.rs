@@ -71,19 +71,18 @@ impl Desk {
         self.current.as_ref().is_some_and(|current| Arc::ptr_eq(&current.tenure, tenure))
     }
 
-    fn end(&mut self, end: End) {
+    fn end(&mut self, now: Instant, end: End) {
         let Some(current) = self.current.take() else { return };
         if let Some(since) = current.since {
-            self.meters.held(clock::mono().since(since));
+            self.meters.held(now.since(since));
         }
         current.tenure.end(end);
         // Only now, so that the next one finds the machine free.
         self.turn.add_permits(1);
     }
 
-    fn granted(&mut self, token: FencingToken) {
+    fn granted(&mut self, now: Instant, token: FencingToken) {
         let Some(current) = &mut self.current else { return };
-        let now = clock::mono();
         current.since = Some(now);
         self.meters.grabbed(now.since(current.began));
         if let Some(freed) = current.freed {
@@ -126,24 +125,24 @@ impl Caller<Mutex> for Desk {
         }
     }
 
-    fn event(&mut self, _: &Mutex, event: Event) -> Option<Request> {
+    fn event(&mut self, _: &Mutex, now: Instant, event: Event) -> Option<Request> {
         match event {
-            Event::Acquired(token) => self.granted(token),
-            Event::Contended => self.end(End::Contended),
-            Event::TimedOut => self.end(End::TimedOut),
-            Event::Cancelled => self.end(End::Left),
+            Event::Acquired(token) => self.granted(now, token),
+            Event::Contended => self.end(now, End::Contended),
+            Event::TimedOut => self.end(now, End::TimedOut),
+            Event::Cancelled => self.end(now, End::Left),
             Event::Extended(_) => {
                 if let Some(current) = &self.current {
                     current.tenure.extended();
                 }
             }
-            Event::Released(release) => self.end(End::Released(release)),
+            Event::Released(release) => self.end(now, End::Released(release)),
             Event::Lost(loss) => {
                 self.meters.lost(loss);
-                self.end(End::Lost(loss));
+                self.end(now, End::Lost(loss));
             }
             // It holds or wants the lock already; whoever has the turn never sees this.
-            Event::Rejected(Misuse::Busy) => self.end(End::Contended),
+            Event::Rejected(Misuse::Busy) => self.end(now, End::Contended),
             // What was asked has crossed the end of the attempt.
             Event::Rejected(Misuse::NotHeld) => {}
         }
@@ -184,7 +183,7 @@ impl Caller<Mutex> for Desk {
     }
 
     fn abandon(&mut self) {
-        self.end(End::Left);
+        self.end(clock::mono(), End::Left);
     }
 
     fn doing(&self) -> Option<&'static str> {

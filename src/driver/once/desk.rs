@@ -11,7 +11,6 @@ use super::super::observe::JobMeters;
 use super::super::tasks::{Contained, Reported, Run, Signals};
 use super::{Machine, OnceCell, OnceError, OnceRun};
 use crate::driver::wire::Payload;
-use crate::engine::clock;
 use crate::job::Outcome;
 use crate::machine::AnswerOf;
 use crate::once::{Call, Declined, Event, JobKey, Task};
@@ -138,11 +137,11 @@ impl Desk {
         self.pages.front().map(|(request, _)| request.clone())
     }
 
-    fn begin(&mut self, slot: u16, run: OnceRun<Payload>) {
+    fn begin(&mut self, slot: u16, since: Instant, run: OnceRun<Payload>) {
         let (Some(cell), Some(callback)) = (self.me.upgrade(), self.callback.clone()) else { return };
         self.meters.began(self.answered.since(run.task.due));
         let (key, signals) = (run.key.clone(), run.signals.clone());
-        self.running.insert(slot, Running { key, signals, since: clock::mono() });
+        self.running.insert(slot, Running { key, signals, since });
         let runtime = cell.core().runtime().clone();
         let reported = Reported::new(move |outcome| cell.ask(Ask::Finish { slot, outcome }));
         runtime.spawn(async move {
@@ -186,11 +185,11 @@ impl Caller<Machine> for Desk {
         }
     }
 
-    fn event(&mut self, machine: &Machine, event: Event<JobKey, Payload>) -> Option<Request> {
+    fn event(&mut self, machine: &Machine, now: Instant, event: Event<JobKey, Payload>) -> Option<Request> {
         match event {
             Event::Began { slot, key, token, task } => {
                 let signals = Arc::new(Signals::new(until(machine, &key)));
-                self.begin(slot, OnceRun { key, token, task, signals });
+                self.begin(slot, now, OnceRun { key, token, task, signals });
             }
             Event::Interrupted { slot, key: _ } => {
                 if let Some(running) = self.running.get(&slot) {
@@ -201,7 +200,7 @@ impl Caller<Machine> for Desk {
             Event::Ended { slot, key: _, outcome, noted } => {
                 if let Some(running) = self.running.remove(&slot) {
                     running.signals.believe(None);
-                    self.meters.ended(running.since, clock::mono(), outcome, noted);
+                    self.meters.ended(running.since, now, outcome, noted);
                 }
             }
             Event::Accepted { key, generation: _ } => return self.answer(&key, Told::Accepted),
