@@ -23,6 +23,8 @@
     reason = "this is where clocks are read and locks are taken, so that machines need not"
 )]
 
+pub mod blocking;
+
 mod board;
 mod calls;
 mod cell;
