@@ -181,7 +181,8 @@ pub struct Entry<R> {
 pub enum Answer<K, R> {
     /// It took effect, and this is the entry's revision.
     Applied(Revision),
-    /// It took no effect; this is the live entry that stood in the way, if the operation shows one.
+    /// It took no effect. A [`Op::PutIf`] shows the live entry that stood in its way, if there was one; the others show
+    /// none.
     Refused(Option<Entry<R>>),
     /// What a read found.
     Found(Option<Entry<R>>),

@@ -97,3 +97,17 @@ impl Candidate for Postgres {
         self.server.restart();
     }
 }
+
+/// A map in this process.
+#[derive(Debug, Default)]
+pub struct Memory(fencepost::engine::memory::Memory);
+
+impl Candidate for Memory {
+    fn open(&self) -> Arc<dyn Engine> {
+        Arc::new(self.0.share())
+    }
+
+    fn is_durable(&self) -> bool {
+        false
+    }
+}

@@ -28,7 +28,7 @@ mod twin;
 mod walk;
 
 pub use caller::{Caller, Heard, Listener};
-pub use candidate::{Candidate, Postgres, Sqlite};
+pub use candidate::{Candidate, Memory, Postgres, Sqlite};
 pub use cases::examine;
 pub use liar::{Liar, Lie};
 pub use simulated::Simulated;

@@ -209,14 +209,14 @@ impl Map {
                     kept.until = at + *ttl;
                     Answer::Applied(*revision)
                 }
-                found => Answer::Refused(found.map(|kept| kept.show())),
+                _ => Answer::Refused(None),
             },
             Op::DeleteIf { key, revision } => match self.find(space, key, at) {
                 Some(kept) if kept.revision == *revision => {
                     self.entries.remove(&*self.name);
                     Answer::Applied(*revision)
                 }
-                found => Answer::Refused(found.map(|kept| kept.show())),
+                _ => Answer::Refused(None),
             },
             Op::List { after, limit } => Answer::Listed(self.list(space, after, *limit as usize, at)),
         }
