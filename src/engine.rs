@@ -20,22 +20,22 @@
 //!
 //! A key is compared bytewise: [`Op::List`] answers in that order. A record is text without a NUL.
 
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod address;
 #[cfg(feature = "tokio")]
 #[allow(clippy::disallowed_types, reason = "an engine is where clocks are read and locks are taken")]
 pub mod clock;
 #[cfg(feature = "tokio")]
 #[allow(clippy::disallowed_types, reason = "an engine is where clocks are read and locks are taken")]
 pub mod memory;
-#[cfg(any(feature = "postgres", feature = "sqlite"))]
-mod address;
-#[cfg(any(feature = "postgres", feature = "sqlite"))]
+#[cfg(any(feature = "tokio", feature = "postgres", feature = "sqlite"))]
 pub mod open;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 
-#[cfg(any(feature = "postgres", feature = "sqlite"))]
+#[cfg(any(feature = "tokio", feature = "postgres", feature = "sqlite"))]
 pub use open::{OpenError, open};
 
 use core::fmt;

@@ -1,7 +1,5 @@
 //! An address with options after a question mark: `sqlite:PATH?synchronous=normal&call_max=2s`.
 
-use std::format;
-use std::string::String;
 use std::vec::Vec;
 
 /// An address, taken apart. Options are taken out one by one; what is left is nobody's.
@@ -41,9 +39,12 @@ impl<'a> Address<'a> {
 
     /// The address with what is left of its options.
     #[cfg(feature = "postgres")]
-    pub(super) fn rest(&self) -> String {
-        let options: Vec<String> =
-            self.options.iter().map(|(name, value)| format!("{name}={value}")).collect();
-        if options.is_empty() { self.base.into() } else { format!("{}?{}", self.base, options.join("&")) }
+    pub(super) fn rest(&self) -> std::string::String {
+        let mut address = std::string::String::from(self.base);
+        for (at, (name, value)) in self.options.iter().enumerate() {
+            let separator = if at == 0 { "?" } else { "&" };
+            address.extend([separator, name, "=", value]);
+        }
+        address
     }
 }

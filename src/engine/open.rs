@@ -2,29 +2,26 @@
 //!
 //! | address | store | options |
 //! |---|---|---|
+//! | `memory:` | [the memory of this process](super::memory), empty each time; feature `tokio` | none |
 //! | `sqlite:PATH` | [a file](super::sqlite), which is made if it is not there | `synchronous=full` or `normal`, `call_max=5s`, `poll=20ms` |
 //! | `postgres://…` | [a database](super::postgres); or `postgresql://…` | `schema=fencepost`, `call_max=5s`, `connections=2`, `sslmode=prefer`, `sslrootcert=FILE`, and those of tokio-postgres |
 //!
 //! Options stand after a `?`, with `&` between them; these are their defaults. Lengths of time are in `s` or `ms`.
 
-use std::boxed::Box;
 use std::string::String;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::Engine;
-use super::address::Address;
+#[cfg(feature = "tokio")]
+use super::memory::Memory;
 #[cfg(feature = "postgres")]
 use super::postgres::{Postgres, PostgresError, PostgresOptions};
 #[cfg(feature = "sqlite")]
 use super::sqlite::{Sqlite, SqliteError, SqliteOptions, Synchronous};
 
-/// What begins an address that this build can open.
-const SCHEMES: &str = match (cfg!(feature = "sqlite"), cfg!(feature = "postgres")) {
-    (true, true) => "sqlite:PATH, postgres://HOST/DATABASE",
-    (true, false) => "sqlite:PATH (postgres://HOST/DATABASE needs the feature postgres)",
-    (false, _) => "postgres://HOST/DATABASE (sqlite:PATH needs the feature sqlite)",
-};
+/// Every address that can be opened, and the feature that it needs.
+const ADDRESSES: &str =
+    "memory: (feature tokio), sqlite:PATH (feature sqlite), postgres://HOST/DATABASE (feature postgres)";
 
 /// Why a store could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -35,7 +32,7 @@ pub enum OpenError {
     Scheme {
         /// What was found. What follows the scheme, which may be a password, is left out.
         found: String,
-        /// What this build accepts.
+        /// What a build with all features accepts.
         accepted: &'static str,
     },
     /// An option makes no sense.
@@ -57,6 +54,7 @@ pub enum OpenError {
     #[error(transparent)]
     Postgres(#[from] PostgresError),
     /// There is no thread to open it.
+    #[cfg(feature = "sqlite")]
     #[error("cannot start a thread: {0}")]
     Thread(#[from] std::io::Error),
 }
@@ -82,6 +80,8 @@ pub enum OpenError {
 /// ```
 pub async fn open(address: &str) -> Result<Arc<dyn Engine>, OpenError> {
     match address.split_once(':') {
+        #[cfg(feature = "tokio")]
+        Some(("memory", "")) => Ok(Arc::new(Memory::new())),
         #[cfg(feature = "sqlite")]
         Some(("sqlite", rest)) => open_sqlite(rest).await,
         #[cfg(feature = "postgres")]
@@ -89,44 +89,56 @@ pub async fn open(address: &str) -> Result<Arc<dyn Engine>, OpenError> {
         other => {
             let scheme = other.map_or(address, |(scheme, _)| scheme);
             let found = scheme.chars().take(40).chain(other.map(|_| ':')).collect();
-            Err(OpenError::Scheme { found, accepted: SCHEMES })
+            Err(OpenError::Scheme { found, accepted: ADDRESSES })
         }
     }
 }
 
-fn wrong(name: &str, found: &str, accepted: &'static str) -> OpenError {
-    OpenError::Option { name: name.into(), found: found.into(), accepted }
-}
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+use options::{SPANS, span, take};
 
-/// Reads an option into `to`, if it is there.
-fn take<T>(
-    address: &mut Address<'_>,
-    name: &str,
-    to: &mut T,
-    read: impl FnOnce(&str) -> Option<T>,
-    accepted: &'static str,
-) -> Result<(), OpenError> {
-    if let Some(found) = address.take(name) {
-        *to = read(found).ok_or_else(|| wrong(name, found, accepted))?;
+/// How options are read.
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod options {
+    use std::time::Duration;
+
+    use super::OpenError;
+    use crate::engine::address::Address;
+
+    pub(super) fn wrong(name: &str, found: &str, accepted: &'static str) -> OpenError {
+        OpenError::Option { name: name.into(), found: found.into(), accepted }
     }
-    Ok(())
-}
 
-/// What a length of time looks like.
-const SPANS: &str = "a length of time such as 5s or 500ms, from 1ms to an hour";
+    /// Reads an option into `to`, if it is there.
+    pub(super) fn take<T>(
+        address: &mut Address<'_>,
+        name: &str,
+        to: &mut T,
+        read: impl FnOnce(&str) -> Option<T>,
+        accepted: &'static str,
+    ) -> Result<(), OpenError> {
+        if let Some(found) = address.take(name) {
+            *to = read(found).ok_or_else(|| wrong(name, found, accepted))?;
+        }
+        Ok(())
+    }
 
-fn span(text: &str) -> Option<Duration> {
-    let millis = match text.strip_suffix("ms") {
-        Some(number) => number.parse().ok()?,
-        None => text.strip_suffix('s')?.parse::<u64>().ok()?.checked_mul(1_000)?,
-    };
-    (1..=3_600_000).contains(&millis).then(|| Duration::from_millis(millis))
+    /// What a length of time looks like.
+    pub(super) const SPANS: &str = "a length of time such as 5s or 500ms, from 1ms to an hour";
+
+    pub(super) fn span(text: &str) -> Option<Duration> {
+        let millis = match text.strip_suffix("ms") {
+            Some(number) => number.parse().ok()?,
+            None => text.strip_suffix('s')?.parse::<u64>().ok()?.checked_mul(1_000)?,
+        };
+        (1..=3_600_000).contains(&millis).then(|| Duration::from_millis(millis))
+    }
 }
 
 #[cfg(feature = "sqlite")]
 async fn open_sqlite(rest: &str) -> Result<Arc<dyn Engine>, OpenError> {
     const ACCEPTED: &str = "synchronous, call_max, poll";
-    let mut address = Address::read(rest);
+    let mut address = super::address::Address::read(rest);
     let mut options = SqliteOptions::default();
     let synchronous = |text: &str| match text {
         "full" => Some(Synchronous::Full),
@@ -137,7 +149,7 @@ async fn open_sqlite(rest: &str) -> Result<Arc<dyn Engine>, OpenError> {
     take(&mut address, "call_max", &mut options.call_max, span, SPANS)?;
     take(&mut address, "poll", &mut options.poll, span, SPANS)?;
     if let Some((name, found)) = address.unknown() {
-        return Err(wrong(name, found, ACCEPTED));
+        return Err(options::wrong(name, found, ACCEPTED));
     }
     let path = std::path::PathBuf::from(address.base());
     let (opened, is_open) = tokio::sync::oneshot::channel();
@@ -151,20 +163,22 @@ async fn open_sqlite(rest: &str) -> Result<Arc<dyn Engine>, OpenError> {
 
 #[cfg(feature = "postgres")]
 async fn open_postgres(address: &str) -> Result<Arc<dyn Engine>, OpenError> {
-    let mut address = Address::read(address);
+    let mut address = super::address::Address::read(address);
     let mut options = PostgresOptions::default();
     let connections = |text: &str| text.parse().ok().filter(|count| (1..=64).contains(count));
     take(&mut address, "schema", &mut options.schema, |text| Some(text.into()), "a name")?;
     take(&mut address, "call_max", &mut options.call_max, span, SPANS)?;
     take(&mut address, "connections", &mut options.connections, connections, "a number from 1 to 64")?;
     // The largest of the engine's futures, and the least often used one.
-    let opened: Postgres = Box::pin(Postgres::open(&address.rest(), &options)).await?;
+    let opened: Postgres = std::boxed::Box::pin(Postgres::open(&address.rest(), &options)).await?;
     Ok(Arc::new(opened))
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "postgres", feature = "sqlite", feature = "tokio"))]
 mod tests {
     use super::*;
+    use std::string::ToString;
+    use std::time::Duration;
 
     /// What is said about an address that cannot be opened.
     fn refusal(address: &str) -> String {
@@ -175,7 +189,10 @@ mod tests {
     #[test]
     fn an_address_that_makes_no_sense_is_told_what_would() {
         for (address, told) in [
-            ("redis://user:secret@host", "redis: is no address of a store; accepted: sqlite:PATH"),
+            (
+                "redis://user:secret@host",
+                "redis: is no address of a store; accepted: memory: (feature tokio), sqlite:PATH",
+            ),
             ("locks.db", "locks.db is no address of a store"),
             ("", " is no address of a store"),
             ("sqlite:x?synchronous=off", "option synchronous=off; accepted: full, normal"),
