@@ -465,6 +465,7 @@ impl<M: Subject> Model<M> {
             }
             Play::Lead => {
                 offer(Action::Ask(id, Ask::Fit(world.instance(id).part.is_unfit())));
+                offer(Action::Ask(id, Ask::UnlockAgain));
                 if !world.is_closing(id) {
                     offer(Action::Ask(id, Ask::Close));
                 }

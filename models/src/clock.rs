@@ -121,6 +121,11 @@ impl Clock {
         self.wall_offset = self.wall_offset.saturating_add(nanos);
     }
 
+    /// Sets it ahead, or back, by so many nanoseconds: what a store's clock may do, and no monotonic one.
+    pub fn set(&mut self, now: Time, nanos: i64) {
+        (self.reading, self.since) = (self.read(now).saturating_add_signed(nanos), now);
+    }
+
     /// By how much its wall clock is off, to either side.
     pub fn wall_error(&self, now: Time) -> Span {
         Span::from_nanos(u64::try_from(self.wall_ahead(now).unsigned_abs()).unwrap_or(u64::MAX))

@@ -58,7 +58,7 @@ pub enum Fault {
     Cancel,
     /// A caller never unlocks, or its callback takes very long: the process lives on, the lock is kept.
     ForgetUnlock,
-    /// A caller unlocks once too often.
+    /// A caller unlocks, or closes, once too often.
     UnlockTwice,
     /// The store's counter starts again from one. It breaks fencing, and is no part of a storm.
     CounterWiped,
@@ -67,11 +67,14 @@ pub enum Fault {
     IdentityReused,
     /// A job's callback fails, or panics. Locks have none; it is no part of a storm over them.
     CallbackFails,
+    /// The store's clock is set to another time. Whoever lets it decide what is due, or lives, depends on it; it is no part
+    /// of a storm.
+    StoreJump,
 }
 
 impl Fault {
     /// All of them, in the order of the ledger.
-    pub const ALL: [Fault; 29] = [
+    pub const ALL: [Fault; 30] = [
         Fault::Crash,
         Fault::Pause,
         Fault::Suspend,
@@ -101,6 +104,7 @@ impl Fault {
         Fault::CounterWiped,
         Fault::IdentityReused,
         Fault::CallbackFails,
+        Fault::StoreJump,
     ];
 
     /// Its name on the command line and in traces.
@@ -135,6 +139,7 @@ impl Fault {
             Fault::CounterWiped => "counter-wiped",
             Fault::IdentityReused => "identity-reused",
             Fault::CallbackFails => "callback-fails",
+            Fault::StoreJump => "store-jump",
         }
     }
 
@@ -157,6 +162,7 @@ impl Fault {
                 | Fault::Failover
                 | Fault::CounterWiped
                 | Fault::IdentityReused
+                | Fault::StoreJump
         )
     }
 }
@@ -185,10 +191,15 @@ impl FaultSet {
         faults.iter().copied().collect()
     }
 
-    /// Everything that a storm may contain: all but what nothing survives, a store that forgets its counter and a
-    /// host that gives a name twice; and but for what only jobs have.
+    /// Everything that a storm may contain: all but what nothing survives, a store that forgets its counter, one whose
+    /// clock is set, and a host that gives a name twice; and but for what only jobs have.
     pub fn storm() -> FaultSet {
-        let others = FaultSet::of(&[Fault::CounterWiped, Fault::IdentityReused, Fault::CallbackFails]);
+        let others = FaultSet::of(&[
+            Fault::CounterWiped,
+            Fault::IdentityReused,
+            Fault::CallbackFails,
+            Fault::StoreJump,
+        ]);
         Fault::ALL.into_iter().collect::<FaultSet>().without(others)
     }
 

@@ -67,7 +67,7 @@ impl<M: Subject> World<M> {
                 part.able = now;
             }
             Ask::Fit(false) => (part.unfit, part.able) = (true, Time::ZERO),
-            Ask::Close => {
+            Ask::Close | Ask::UnlockAgain => {
                 part.able = Time::ZERO;
                 if part.closing == Time::ZERO {
                     part.closing = now;
@@ -83,7 +83,6 @@ impl<M: Subject> World<M> {
             | Ask::TryLock
             | Ask::LockFor(_)
             | Ask::Cancel
-            | Ask::UnlockAgain
             | Ask::Extend
             | Ask::Finish(_)
             | Ask::Schedule(..)
@@ -205,14 +204,13 @@ impl Subject for Flag {
         Some(match ask {
             Ask::Start => Request::Stand,
             Ask::Unlock => Request::Resign,
-            Ask::Close => Request::Close,
+            Ask::Close | Ask::UnlockAgain => Request::Close,
             Ask::Fit(fit) => Request::Fit(fit),
             Ask::Petition => Request::Petition,
             Ask::Lock
             | Ask::TryLock
             | Ask::LockFor(_)
             | Ask::Cancel
-            | Ask::UnlockAgain
             | Ask::Extend
             | Ask::Finish(_)
             | Ask::Schedule(..)
@@ -256,6 +254,11 @@ impl Subject for Flag {
 
     fn takeover(config: &FlagTerms) -> Span {
         config.takeover()
+    }
+
+    fn handover(config: &FlagTerms) -> Span {
+        let longest = config.check().longest();
+        longest + longest.portion(Self::drift(config))
     }
 
     fn relocate_message(message: &mut Message, names: &mut Names) {

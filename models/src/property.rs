@@ -9,7 +9,7 @@ use fencepost::time::{Instant, Ppm, Span};
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Time;
-use crate::fault::FaultSet;
+use crate::fault::{Fault, FaultSet};
 use crate::store::{Mark, Simulated, Tag, Touch};
 use crate::subject::{InstanceId, Knot, Play, Subject, Told};
 use crate::world::{Bounds, FlightId, Instance, Stage, State, World};
@@ -262,6 +262,9 @@ pub struct Facts {
     /// It was waiting for the lock.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub waiting: bool,
+    /// The culprit's caller had ended its part.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ended: bool,
     /// What somebody waits for in vain, so that others do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub knot: Option<Knot>,
@@ -387,6 +390,7 @@ impl<M: Subject> World<M> {
             asked: facts.asked || self.preemptions.is_asked(culprit),
             ..facts
         };
+        let facts = if is_waiting(property) { self.with_set_clock(facts) } else { facts };
         self.verdict.violations.push(Violation { property, at, action, culprit, other, facts });
     }
 
@@ -397,6 +401,14 @@ impl<M: Subject> World<M> {
             return own.or_else(|| self.knot_around(id).filter(|_| waits));
         }
         self.knot_around(id)
+    }
+
+    /// Nobody who waits remembers for how long the store's clock has been wrong.
+    fn with_set_clock(&self, mut facts: Facts) -> Facts {
+        if self.stores.iter().any(|store| store.was_set) {
+            facts.other.add(Fault::StoreJump);
+        }
+        facts
     }
 
     /// What anybody is entangled in who works on the same as `id`.
@@ -461,6 +473,19 @@ impl<M: Subject> World<M> {
     fn facts(&self, id: InstanceId) -> Facts {
         let instance = &self.instances[id.index()];
         Facts { fate: instance.fate, cut_short: instance.cut_short, ..Facts::default() }
+    }
+
+    /// The same; of leaders that share an entry, whoever it is said to be, each decides how long the other's lives.
+    fn facts_of_rival(&self, id: InstanceId) -> Facts {
+        let facts = self.facts(id);
+        let is_shared = M::PLAY == Play::Lead && self.is_shared(id);
+        Facts { fate: if is_shared { Fate::Renewed } else { facts.fate }, ..facts }
+    }
+
+    /// Whether another one has renewed the entry of whoever holds what `id` wants.
+    fn is_shared(&self, id: InstanceId) -> bool {
+        let resource = self.instances[id.index()].resource;
+        self.lock_mark(resource).is_some_and(|mark| mark.renewed_by_another)
     }
 
     fn ended(&mut self, mark: Mark, fate: Fate) {
@@ -559,7 +584,9 @@ impl<M: Subject> World<M> {
             }
             if rival != id && self.is_belief_judged() {
                 let (stale, other) = self.tell_stale(rival, id);
-                self.violated(Property::BelievedExclusion, stale, Some(other), self.facts(stale));
+                let ended = self.instances[stale.index()].caller.stage == Stage::Idle;
+                let facts = Facts { ended, ..self.facts_of_rival(stale) };
+                self.violated(Property::BelievedExclusion, stale, Some(other), facts);
             }
             at += 1;
         }
@@ -596,7 +623,8 @@ impl<M: Subject> World<M> {
             Told::Lost | Told::Interrupted if self.is_closing(id) => {}
             Told::Lost | Told::Interrupted => {
                 if instance.trouble <= 1 && self.is_belief_judged() {
-                    self.violated(Property::Stability, id, None, Facts::default());
+                    let fate = if self.is_shared(id) { Fate::Renewed } else { Fate::Natural };
+                    self.violated(Property::Stability, id, None, Facts { fate, ..Facts::default() });
                 }
             }
             Told::Panicked => self.violated(Property::NoPanic, id, None, Facts::default()),

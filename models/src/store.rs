@@ -522,6 +522,8 @@ pub struct SimStore<P: Simulated> {
     pub grain: Grain,
     /// Faults that hit it and that no operation has met yet.
     pub pending: FaultSet,
+    /// Whether its clock was ever set.
+    pub was_set: bool,
 }
 
 impl<P: Simulated> Clone for SimStore<P> {
@@ -550,6 +552,7 @@ impl<P: Simulated> SimStore<P> {
             resumed: Time::ZERO,
             grain: Grain::default(),
             pending: FaultSet::NONE,
+            was_set: false,
         }
     }
 
@@ -569,6 +572,12 @@ impl<P: Simulated> SimStore<P> {
         let shelves = self.shelves.iter_mut().chain(self.replica.iter_mut().flatten());
         shelves.for_each(|shelf| P::sweep(shelf, dead));
         self.grain = grain;
+    }
+
+    /// Its clock is set ahead, or back, by so many nanoseconds.
+    pub fn set_clock(&mut self, now: Time, nanos: i64) {
+        self.clock.set(now, nanos);
+        self.was_set = true;
     }
 
     /// The replica stops following.

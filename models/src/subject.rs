@@ -109,6 +109,8 @@ pub enum Knot {
     Pooled,
     /// It keeps connections that nobody will ever close.
     Leaked,
+    /// A context that has ended.
+    Context,
 }
 
 /// What the world's callers do with an algorithm.
@@ -320,6 +322,11 @@ pub trait Subject: Machine<Config: Serialize + for<'de> Deserialize<'de>, Store:
         Span::MAX
     }
 
+    /// The same, once a holder has released.
+    fn handover(config: &Self::Config) -> Span {
+        Self::takeover(config)
+    }
+
     /// Shows every name in a hint to `names`.
     fn relocate_message(message: &mut Self::Message, names: &mut Names) {
         let _ = (message, names);
@@ -422,6 +429,17 @@ impl Subject for Mutex {
         let after_one_loss = lease.belief().minus(lease.timeout());
         let half = Span::from_nanos(after_one_loss.as_nanos() / 2);
         lease.timeout().min(after_one_loss.minus(lease.refresh().longest())).min(half)
+    }
+
+    /// The time to live passes on the store's clock, then somebody asks.
+    fn takeover(config: &Self::Config) -> Span {
+        let waits = config.entry_ttl() + config.poll().longest();
+        waits + waits.portion(Self::drift(config))
+    }
+
+    fn handover(config: &Self::Config) -> Span {
+        let longest = config.poll().longest();
+        longest + longest.portion(Self::drift(config))
     }
 
     const READS_WALL: bool = false;

@@ -11,8 +11,8 @@ use fencepost_models::world::{Setup, World};
 use rand_chacha::ChaCha8Rng;
 
 use crate::check::{self, Case, Check, CheckPlan, Checked, Counterexample, Progress, Ticks, Witness};
-use crate::scenario::{Scenario, Shape};
-use crate::scheduler::{Outcome, Simulator};
+use crate::scenario::{Scenario, Shape, Storm};
+use crate::scheduler::{End, Outcome, Simulator, Takeovers, take_over};
 use crate::shrink::{Shrunk, shrink};
 use crate::story::{Story, Teller};
 
@@ -71,10 +71,10 @@ type Cases<C> = Box<dyn Fn(&Ticks) -> Result<Vec<Case<C>>, String> + Send + Sync
 /// An algorithm with all that the laboratory has to know of it.
 pub struct Registration<M: Subject> {
     card: Card,
-    faults: FaultSet,
-    always: FaultSet,
+    storm: Storm,
     configure: Configure<M::Config>,
     exhaustive: Option<(CheckPlan, Cases<M::Config>)>,
+    usual: Option<M::Config>,
 }
 
 impl<M: Subject> Registration<M> {
@@ -94,10 +94,15 @@ impl<M: Subject> Registration<M> {
         };
         Registration {
             card,
-            faults: FaultSet::storm(),
-            always: FaultSet::NONE,
+            storm: Storm {
+                meets: FaultSet::storm(),
+                always: FaultSet::NONE,
+                at_times: FaultSet::NONE,
+                strict: false,
+            },
             configure: Box::new(configure),
             exhaustive: None,
+            usual: None,
         }
     }
 
@@ -109,6 +114,12 @@ impl<M: Subject> Registration<M> {
         cases: impl Fn(&Ticks) -> Result<Vec<Case<M::Config>>, String> + Send + Sync + 'static,
     ) -> Self {
         self.exhaustive = Some((plan, Box::new(cases)));
+        self
+    }
+
+    /// This is its configuration by default: what takeover times are measured with.
+    pub fn usually(mut self, config: M::Config) -> Self {
+        self.usual = Some(config);
         self
     }
 
@@ -126,14 +137,27 @@ impl<M: Subject> Registration<M> {
 
     /// Its store and network know these faults and no others.
     pub fn meets(mut self, faults: FaultSet) -> Self {
-        self.faults = faults;
+        self.storm.meets = faults;
         self
     }
 
     /// Every storm over it contains these faults, whether or not storms usually do.
     pub fn suffers(mut self, faults: FaultSet) -> Self {
-        self.always = faults;
-        self.faults = self.faults.or(faults);
+        self.storm.always = faults;
+        self.storm.meets = self.storm.meets.or(faults);
+        self
+    }
+
+    /// Storms over it may contain these faults, too, though no others do: each in half of the seeds.
+    pub fn suffers_at_times(mut self, faults: FaultSet) -> Self {
+        self.storm.at_times = faults;
+        self.storm.meets = self.storm.meets.or(faults);
+        self
+    }
+
+    /// It makes its promises without any assumption about clocks and stores, and is held to them.
+    pub fn strictly(mut self) -> Self {
+        self.storm.strict = true;
         self
     }
 
@@ -150,7 +174,7 @@ impl<M: Subject> Registration<M> {
     }
 
     fn scenario(&self, seed: u64, shape: &Shape) -> Scenario<M::Config> {
-        Scenario::of_seed::<M>(seed, shape, self.faults, self.always, &self.configure)
+        Scenario::of_seed::<M>(seed, shape, &self.storm, &self.configure)
     }
 
     /// The properties that are judged when a trace is applied.
@@ -170,7 +194,8 @@ impl<M: Subject> Registration<M> {
 
     fn model(&self, plan: &CheckPlan, case: &Case<M::Config>) -> Result<Model<M>, String> {
         let tells_apart = self.card.defects.len() > 1;
-        check::scope::<M>(plan, case, self.card.promises, tells_apart).map(Model::new)
+        let plan = CheckPlan { strict: plan.strict || self.storm.strict, ..plan.clone() };
+        check::scope::<M>(&plan, case, self.card.promises, tells_apart).map(Model::new)
     }
 
     fn cases(&self, plan: &CheckPlan) -> Result<Vec<Case<M::Config>>, String> {
@@ -296,6 +321,13 @@ pub trait Algorithm: Send + Sync {
         Err(check::no_ticks(self.card()))
     }
 
+    /// How long it takes until another one holds, once a holder has come to each kind of end, in so many seeds each;
+    /// `None`, if it says nothing of its usual configuration.
+    fn takeovers(&self, instances: u32, seeds: u64) -> Option<Vec<Takeovers>> {
+        let _ = (instances, seeds);
+        None
+    }
+
     /// Serves stateright's explorer on an address of this machine, for ever.
     ///
     /// # Errors
@@ -368,6 +400,13 @@ impl<M: Subject> Algorithm for Registration<M> {
             Ok(Checked { case: case.name, ..whole })
         });
         results.collect()
+    }
+
+    fn takeovers(&self, instances: u32, seeds: u64) -> Option<Vec<Takeovers>> {
+        let config = self.usual.as_ref()?;
+        let of = |end, hints| take_over::<M>(config, instances, seeds, end, hints);
+        let all = End::ALL.into_iter().map(|end| of(end, true));
+        Some(all.chain([of(End::Release, false)]).collect())
     }
 
     fn explore(&self, plan: &CheckPlan, address: SocketAddr) -> Result<(), String> {

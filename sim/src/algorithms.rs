@@ -92,6 +92,8 @@ fn mutex(name: &str, fairness: Fairness) -> Registration<Mutex> {
     };
     let registration = Registration::new(name, about, move |dice| mutex_terms(dice, fairness))
         .exhaustive(plans::mutex(fairness), move |ticks| plans::mutex_cases(ticks, fairness, None));
+    let usual = MutexConfig { fairness, ..MutexConfig::default() };
+    let registration = registration.usually(sound(&usual));
     match fairness {
         Fairness::Unordered => registration,
         Fairness::Fifo => registration.in_order(),

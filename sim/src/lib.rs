@@ -36,6 +36,6 @@ pub use fencepost_models::subject::{Ask, InstanceId, JobId, Occurrence, Play, Ru
 pub use fencepost_models::trace::{Shows, Trace, TraceError};
 pub use hunt::{Find, Group, Hunt, Report, Watch, hunt};
 pub use scenario::{Faults, Shape, Workload};
-pub use scheduler::{Outcome, Reference};
+pub use scheduler::{End, Outcome, Reference, Takeovers};
 pub use shrink::Shrunk;
 pub use story::{Line, Look, Story, clock};

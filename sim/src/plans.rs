@@ -14,6 +14,7 @@ use fencepost::time::{Ppm, Span};
 use fencepost_models::subject::JobId;
 use fencepost_models::upstream::calls_mutex::CallsConfig;
 use fencepost_models::upstream::plugin_api_job::{PluginApiJobConfig, Strategy};
+use fencepost_models::upstream::ocm_flag::OcmConfig;
 use fencepost_models::upstream::plugin_api_mutex::PluginApiConfig;
 use fencepost_models::upstream::plugin_api_once::PluginApiOnceConfig;
 
@@ -190,6 +191,33 @@ pub(crate) fn flag_cases(
     let terms = config.terms().map_err(|error| format!("with these lengths, {error}"))?;
     let name = format!("interval {:?}, check 1s, time-out {:?}", config.interval, config.timeout);
     Ok(vec![Case { name, tick: TICK.into(), config: terms }])
+}
+
+/// The original of the flag, unless something else is asked for: prompt messages, and each fault by itself.
+pub(crate) fn ocm_flag() -> CheckPlan {
+    let budget = [Spend::Pause, Spend::Unknown, Spend::Stall, Spend::Cancel, Spend::ExtraUnlock];
+    let budget = budget.into_iter().fold(Budget::NONE, |budget, what| budget.with(what, 1));
+    CheckPlan { ttl: 4, delay: 0, budget, apart: true, ..CheckPlan::default() }
+}
+
+/// The original with an interval of so many ticks, processes of different names and of one, and with a context that ends.
+pub(crate) fn ocm_flag_cases(ticks: &Ticks) -> Result<Vec<Case<OcmConfig>>, String> {
+    let tick = Span::from(TICK);
+    let config = OcmConfig {
+        interval: tick * u64::from(ticks.ttl),
+        timeout: tick * u64::from(ticks.delay * 2).max(1),
+        jitter: Ppm::ZERO,
+        ..OcmConfig::default()
+    };
+    let case = |name: &str, config: OcmConfig| {
+        let name = format!("interval {}, time-out {}, {name}", config.interval, config.timeout);
+        Case { name, tick, config }
+    };
+    Ok(vec![
+        case("different names", config.clone()),
+        case("one name", OcmConfig { namesakes: true, ..config.clone() }),
+        case("built for 2 s", OcmConfig { build_deadline: Some(tick * 2), ..config }),
+    ])
 }
 
 /// Jobs that run once, unless something else is asked for: one of them, and each fault by itself. Two jobs at a time

@@ -137,6 +137,19 @@ impl Default for Shape {
     }
 }
 
+/// Which faults a storm over an algorithm is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Storm {
+    /// Those that its store and network know; half of them are switched on.
+    pub(crate) meets: FaultSet,
+    /// Those that are always switched on.
+    pub(crate) always: FaultSet,
+    /// Half of these are switched on, though they are no part of other storms.
+    pub(crate) at_times: FaultSet,
+    /// Whether properties are judged even where what they assume is broken.
+    pub(crate) strict: bool,
+}
+
 /// How often something happens to a message.
 pub(crate) type Odds = u32;
 
@@ -164,6 +177,9 @@ const ODDS: [u32; 4] = [8, 30, 120, 500];
 /// The odds of what is not drawn.
 const SELDOM: Odds = u32::MAX / 12;
 
+/// How often the like of it happens in a storm.
+const SELDOM_GAP: u64 = 3;
+
 /// How many jobs callers schedule on each resource.
 const JOBS: u32 = 3;
 
@@ -171,14 +187,13 @@ impl<C: Clone> Scenario<C> {
     pub(crate) fn of_seed<M: Subject<Config = C>>(
         seed: u64,
         shape: &Shape,
-        allowed: FaultSet,
-        always: FaultSet,
+        storm: &Storm,
         configure: impl Fn(&mut ChaCha8Rng) -> C,
     ) -> Scenario<C> {
         let mut rng = Stream::Configuration.of(seed);
         let config = configure(&mut rng);
-        let drawn = shape.faults.of_seed(&mut rng).and(allowed);
-        let faults = if shape.faults == Faults::Storm { drawn.or(always) } else { drawn };
+        let drawn = shape.faults.of_seed(&mut rng).and(storm.meets);
+        let faults = if shape.faults == Faults::Storm { drawn.or(storm.always) } else { drawn };
         let delay_max = pick(&mut rng, &[5, 20, 50]);
         let slack = pick(&mut rng, &[0, 1, 10]);
         let hold_max = Span::from_millis(pick(&mut rng, &[200, 2_000, 8_000, 20_000]));
@@ -188,7 +203,7 @@ impl<C: Clone> Scenario<C> {
             Fault::ALL.map(|fault| if is_drawn(fault) { u32::MAX / pick(&mut rng, &ODDS) } else { SELDOM });
         let gap = |divisor: u64| Span::from_nanos(shape.storm.as_nanos() / divisor);
         let gaps = Fault::ALL
-            .map(|fault| if is_drawn(fault) { gap(pick(&mut rng, &[2, 5, 12])) } else { Span::MAX });
+            .map(|fault| if is_drawn(fault) { gap(pick(&mut rng, &[2, 5, 12])) } else { gap(SELDOM_GAP) });
         let bounds =
             bounds(shape.instances, ttl, hold_max, Span::from_millis(delay_max), Span::from_millis(slack));
         let bounds = Bounds { progress: bounds.progress + M::lateness(&config), ..bounds };
@@ -200,6 +215,11 @@ impl<C: Clone> Scenario<C> {
         let drain = heal + calm;
         let (drift, margin) = (M::drift(&config), M::margin(&config));
         let hints = rng.random_bool(0.75);
+        let faults = if shape.faults == Faults::Storm {
+            faults.or(storm.at_times.iter().filter(|_| rng.random_bool(0.5)).collect())
+        } else {
+            faults
+        };
         let faults = faults.without(impossible::<M>(&config, hints));
         Scenario {
             setup: Setup {
@@ -211,7 +231,7 @@ impl<C: Clone> Scenario<C> {
                 hints,
                 merges_hints: false,
                 bounds,
-                strict: false,
+                strict: storm.strict,
             },
             workload: Workload { hold_max, think_max, varied: true },
             faults,
@@ -267,9 +287,9 @@ impl<C: Clone> Scenario<C> {
 }
 
 /// Whether a family strikes by itself over locks, and so has odds and gaps of its own. A reused name comes with a
-/// restart; a callback fails by odds that are always the same.
+/// restart; a callback fails, and the store's clock is set, by odds that are always the same.
 fn is_drawn(fault: Fault) -> bool {
-    !matches!(fault, Fault::IdentityReused | Fault::CallbackFails)
+    !matches!(fault, Fault::IdentityReused | Fault::CallbackFails | Fault::StoreJump)
 }
 
 fn jobs<M: Subject>() -> u32 {

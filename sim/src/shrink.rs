@@ -7,7 +7,7 @@
 use fencepost::time::Draw;
 use fencepost_models::clock::Time;
 use fencepost_models::property::{PropertySet, Violation};
-use fencepost_models::subject::{Ask, InstanceId, Subject};
+use fencepost_models::subject::{Ask, InstanceId, Play, Subject};
 use fencepost_models::trace::{Deed, Message, Step, Trace, reapply};
 use fencepost_models::world::{Setup, World};
 
@@ -47,6 +47,9 @@ pub(crate) fn shrink<M: Subject>(
     let mut shrinker = Shrinker { world, setup, steps, target, tries: 0 };
     loop {
         let before = shrinker.cost();
+        if M::PLAY == Play::Lead {
+            shrinker.drop_spans(tick);
+        }
         shrinker.drop_episodes();
         shrinker.drop_steps(tick);
         shrinker.drop_instances();
@@ -133,6 +136,26 @@ impl<M: Subject, T: Fn(&Violation) -> bool> Shrinker<M, T> {
                     from = start + 1;
                 }
             }
+        }
+    }
+
+    /// Leaves out runs of steps together with the time that they take, long ones first: whoever takes part in leadership
+    /// asks once and never rests, so steps alone would be put in again.
+    fn drop_spans(&mut self, tick: &dyn Fn(usize)) {
+        let mut size = self.steps.len().next_power_of_two() / 2;
+        while size > 4 && self.tries < MOST_TRIES {
+            let mut at = 1;
+            while at + size < self.steps.len() && self.tries < MOST_TRIES {
+                let taken = self.steps[at + size].t.since(self.steps[at].t);
+                let after = self.steps[at + size..].iter().cloned();
+                let after = after.map(|step| Step { t: step.t - taken, ..step });
+                let candidate: Vec<_> = self.steps[..at].iter().cloned().chain(after).collect();
+                if !self.keep(&self.setup.clone(), candidate) {
+                    at += size;
+                }
+            }
+            tick(self.steps.len());
+            size /= 2;
         }
     }
 
@@ -351,6 +374,7 @@ fn each_name(deed: &mut Deed, mut rename: impl FnMut(&mut InstanceId)) {
         | Deed::FailOver { .. }
         | Deed::Grain { .. }
         | Deed::WipeCounter { .. }
+        | Deed::StoreJump { .. }
         | Deed::Heal
         | Deed::End => {}
     }

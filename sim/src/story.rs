@@ -215,6 +215,9 @@ impl Teller {
                 fault(format!("entries expire up to {} late", grain.late))
             }
             Action::SetGrain(..) => ("entries expire in time again".to_owned(), false, true),
+            Action::StoreJump(_, nanos) => {
+                fault(format!("the store's clock is set: it jumps {}", jump(nanos)))
+            }
             Action::WipeCounter(_) => {
                 fault("the store forgets its counter: revisions begin again".to_owned())
             }
@@ -343,7 +346,7 @@ fn asks(ask: Ask) -> String {
         Ask::LockFor(span) => format!("asks for the lock for at most {span}"),
         Ask::Cancel => "no longer wants the lock".to_owned(),
         Ask::Unlock => "unlocks".to_owned(),
-        Ask::UnlockAgain => "unlocks once more".to_owned(),
+        Ask::UnlockAgain => "unlocks, or closes, once more".to_owned(),
         Ask::Extend => "asks to renew at once".to_owned(),
         Ask::Start => "takes part".to_owned(),
         Ask::Finish(true) => "has done what its callback had to".to_owned(),

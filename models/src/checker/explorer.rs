@@ -13,6 +13,8 @@ use hashbrown::HashTable;
 
 use super::frozen::{NONE, Parts};
 use super::{Budget, Choice, Model, NOON_TIME, Spend};
+use fencepost::time::Span;
+
 use crate::clock::Time;
 use crate::digest::Fingerprint;
 use crate::normal::{Bits, Normaliser, join, orders_within};
@@ -191,7 +193,9 @@ impl<'a, M: Subject> Explorer<'a, M> {
         let mut nobody = node.clone();
         nobody.instances.iter_mut().for_each(|instance| instance.state = State::Down);
         let asks = scope.keeps_facts || scope.judged.has(Property::Order);
-        let is_local = !(M::READS_WALL || setup.hints || asks || M::PLAY.has_jobs())
+        let keeps_distances = M::calendar_horizon(&setup.config) > Span::ZERO;
+        let is_local = !(M::READS_WALL || setup.hints || asks || keeps_distances)
+            && !M::PLAY.has_jobs()
             && setup.resources == 1
             && (1..=MOST).contains(&node.instances.len());
         Explorer {

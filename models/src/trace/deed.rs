@@ -189,6 +189,10 @@ pub enum Deed {
     WipeCounter {
         store: u8,
     },
+    StoreJump {
+        store: u8,
+        nanos: i64,
+    },
     Heal,
     End,
 }
@@ -226,6 +230,7 @@ pub fn describe<M: Subject>(world: &World<M>, action: &Action) -> Deed {
         Action::FailOver(StoreId(store)) => Deed::FailOver { store },
         Action::SetGrain(StoreId(store), Grain { early, late }) => Deed::Grain { store, early, late },
         Action::WipeCounter(StoreId(store)) => Deed::WipeCounter { store },
+        Action::StoreJump(StoreId(store), nanos) => Deed::StoreJump { store, nanos },
         Action::Heal => Deed::Heal,
         Action::End => Deed::End,
     }
@@ -264,6 +269,7 @@ pub fn resolve<M: Subject>(world: &World<M>, deed: &Deed) -> Option<Action> {
         Deed::FailOver { store } => Action::FailOver(StoreId(store)),
         Deed::Grain { store, early, late } => Action::SetGrain(StoreId(store), Grain { early, late }),
         Deed::WipeCounter { store } => Action::WipeCounter(StoreId(store)),
+        Deed::StoreJump { store, nanos } => Action::StoreJump(StoreId(store), nanos),
         Deed::Heal => Action::Heal,
         Deed::End => Action::End,
     })

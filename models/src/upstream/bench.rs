@@ -1,6 +1,6 @@
 //! Two callers at one table, for tests that read like stories.
 
-use fencepost::machine::{AnswerOf, Effect, Effects, Identity, Input, Machine, OpOf};
+use fencepost::machine::{AnswerOf, Effect, Effects, Input, Machine, OpOf};
 use fencepost::store::Protocol;
 use fencepost::time::{Draw, Instant, Now, Span, StoreTime, Timestamp};
 
@@ -9,6 +9,7 @@ use super::mattermost;
 use crate::clock::Time;
 use crate::store::{Grain, Serving, Simulated, Tag, Touch};
 use crate::subject::{InstanceId, Knot, Subject};
+use crate::world::identity;
 
 pub(super) const A: InstanceId = InstanceId(0);
 pub(super) const B: InstanceId = InstanceId(1);
@@ -80,7 +81,7 @@ pub(super) struct Bench<M: Subject> {
 impl<M: Subject> Bench<M> {
     pub(super) fn new(config: M::Config) -> Bench<M> {
         let callers = [0, 1].map(|id| {
-            let machine = M::new(&config, Identity(id));
+            let machine = M::new(&config, identity(id, 0));
             Caller { machine, wall_ahead_millis: 0, under_way: Vec::new(), told: Vec::new() }
         });
         Bench { config, callers, table: ShelfOf::<M>::default(), replica: None, draw: MIDDLE, millis: 0 }
@@ -119,7 +120,8 @@ impl<M: Subject> Bench<M> {
                     caller.under_way.push((call, op));
                 }
                 Effect::Event(event) => caller.told.push(event),
-                Effect::Forget(_) | Effect::Publish(_) => panic!("no original does this"),
+                Effect::Forget(call) => caller.under_way.retain(|(other, _)| *other != call),
+                Effect::Publish(_) => panic!("no original does this"),
             }
         }
     }

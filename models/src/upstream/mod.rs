@@ -14,6 +14,7 @@
 //! | [`plugin_api_once`] | its jobs that are to run once |
 //! | [`advisory`] | a PostgreSQL server: sessions, an advisory lock, a channel |
 //! | [`acyl_locker`] | acyl's preemptive locker over it |
+//! | [`ocm_flag`] | the leadership flag of OCM's SDK, and its table |
 
 pub mod acyl_locker;
 pub mod advisory;
@@ -22,6 +23,7 @@ mod bench;
 pub mod calls_mutex;
 pub mod kv;
 pub mod mattermost;
+pub mod ocm_flag;
 pub mod plugin_api_job;
 pub mod plugin_api_mutex;
 pub mod plugin_api_once;

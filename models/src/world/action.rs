@@ -83,6 +83,8 @@ pub enum Action {
     SetGrain(StoreId, Grain),
     /// Its counter starts again.
     WipeCounter(StoreId),
+    /// Its clock is set ahead, or back, by so many nanoseconds.
+    StoreJump(StoreId, i64),
     /// From now on nothing goes wrong.
     Heal,
     /// The run is over.
@@ -182,7 +184,8 @@ impl<M: Subject> World<M> {
             | Action::Lag(id)
             | Action::CatchUp(id)
             | Action::SetGrain(id, _)
-            | Action::WipeCounter(id) => store(id).map(|_| true)?,
+            | Action::WipeCounter(id)
+            | Action::StoreJump(id, _) => store(id).map(|_| true)?,
             Action::Heal | Action::End => true,
         };
         if at < self.now {
@@ -274,7 +277,8 @@ fn is_fault(action: &Action) -> bool {
         | Action::StoreRate(..)
         | Action::Lag(_)
         | Action::FailOver(_)
-        | Action::WipeCounter(_) => true,
+        | Action::WipeCounter(_)
+        | Action::StoreJump(..) => true,
         Action::CutToStore(_, cut) | Action::CutFromStore(_, cut) => cut,
         Action::Serve(_, how) => how != Service::Done,
         Action::SetGrain(_, grain) => grain != Grain::default(),
@@ -336,6 +340,7 @@ pub(super) fn code(action: &Action) -> (u64, u32) {
             (29 ^ grain.early.as_nanos() << 8 ^ grain.late.as_nanos() << 9, u32::from(id.0))
         }
         Action::WipeCounter(id) => (30, u32::from(id.0)),
+        Action::StoreJump(id, nanos) => (35 ^ (nanos as u64) << 8, u32::from(id.0)),
         Action::Heal => (31, 0),
         Action::End => (32, 0),
     }

@@ -457,6 +457,10 @@ impl<M: Subject> World<M> {
                 self.stores[id.0 as usize].counter = 0;
                 self.trouble_for_all(Fault::CounterWiped, id);
             }
+            Action::StoreJump(id, nanos) => {
+                self.stores[id.0 as usize].set_clock(self.now, nanos);
+                self.trouble_for_all(Fault::StoreJump, id);
+            }
             Action::Heal => self.healed = self.now,
             Action::End => self.judge_end(),
         }

@@ -2,6 +2,7 @@
 
 mod check;
 mod hunt;
+mod takeover;
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -20,6 +21,7 @@ use crate::report;
 use crate::scenario::{Faults, Shape};
 use check::{CheckArgs, ExploreArgs};
 use hunt::HuntArgs;
+use takeover::TakeoverArgs;
 
 /// The laboratory: algorithms, and the commands that work on all of them.
 #[derive(Default)]
@@ -59,6 +61,8 @@ enum Verb {
     Check(CheckArgs),
     /// Walk through what `check` explores, in a browser.
     Explore(ExploreArgs),
+    /// Measure in virtual time how long it takes until another one holds, after a crash, a partition and a release.
+    Takeover(TakeoverArgs),
 }
 
 #[derive(Args)]
@@ -214,6 +218,7 @@ impl Lab {
             Verb::Shrink(args) => self.shrink(args, cli.json),
             Verb::Check(args) => self.check(args, cli.json),
             Verb::Explore(args) => self.explore(args),
+            Verb::Takeover(args) => self.takeover(args, cli.json),
         };
         done.unwrap_or_else(|error| {
             eprintln!("error: {error}");

@@ -78,7 +78,11 @@ impl<M: Subject> Simulator<M> {
                     self.plan(at + after, Action::Ask(id, cancel));
                 }
             }
-            if ask == Ask::Unlock && !self.healed && self.strikes(Some(Fault::UnlockTwice)) {
+            if ask == Ask::Unlock
+                && M::PLAY == Play::Lock
+                && !self.healed
+                && self.strikes(Some(Fault::UnlockTwice))
+            {
                 let after = skewed(&mut self.streams.faults[Fault::UnlockTwice as usize], self.scenario.ttl);
                 self.plan(at + after, Action::Ask(id, Ask::UnlockAgain));
             }
@@ -152,12 +156,25 @@ impl<M: Subject> Simulator<M> {
             if end >= drain {
                 return;
             }
-            if rng.random_bool(0.5) {
-                self.plan(at, Action::Ask(id, Ask::Fit(false)));
-                self.plan(end, Action::Ask(id, Ask::Fit(true)));
-            } else {
-                self.plan(at, Action::Ask(id, Ask::Petition));
+            match rng.random_range(0..6) {
+                0 | 1 => {
+                    self.plan(at, Action::Ask(id, Ask::Fit(false)));
+                    self.plan(end, Action::Ask(id, Ask::Fit(true)));
+                }
+                2 if self.scenario.faults.has(Fault::Cancel) => self.plan_closing(id, at, end),
+                _ => self.plan(at, Action::Ask(id, Ask::Petition)),
             }
+        }
+    }
+
+    /// A process closes, and does so once more now and then.
+    fn plan_closing(&mut self, id: InstanceId, at: Time, again: Time) {
+        if again >= self.scenario.heal {
+            return;
+        }
+        self.plan(at, Action::Ask(id, Ask::Close));
+        if self.scenario.faults.has(Fault::UnlockTwice) {
+            self.plan(again, Action::Ask(id, Ask::UnlockAgain));
         }
     }
 

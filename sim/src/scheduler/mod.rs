@@ -8,6 +8,7 @@ mod parts;
 mod rarely;
 mod reference;
 mod storm;
+mod takeover;
 
 use fencepost::time::{Draw, Span};
 use fencepost_models::clock::Time;
@@ -20,6 +21,8 @@ use rand::Rng;
 pub use parts::Outcome;
 use parts::{Fate, RUNG, Seat, Streams};
 pub use reference::Reference;
+pub(crate) use takeover::take_over;
+pub use takeover::{End, Takeovers};
 
 use crate::queue::{Due, Queue};
 use crate::scenario::{DELAY_MIN, Scenario, up_to};
@@ -71,19 +74,30 @@ impl<M: Subject> Simulator<M> {
     /// Runs one seed. With `record`, the steps are kept.
     pub(crate) fn run(&mut self, seed: u64, scenario: Scenario<M::Config>, record: bool) -> Outcome {
         self.begin(seed, scenario, record);
-        loop {
-            let (timer, entry) = (self.timers.first(), self.queue.first());
-            if timer.min(entry) > self.scenario.end {
-                break;
-            }
-            if timer <= entry {
-                self.ring(timer);
-            } else {
-                self.happen(entry);
-            }
-        }
+        while self.advance() {}
         self.act(self.scenario.end.max(self.world.now()), Action::End);
         self.outcome()
+    }
+
+    /// When something happens next.
+    #[inline]
+    fn next_at(&self) -> Time {
+        self.timers.first().min(self.queue.first())
+    }
+
+    /// Lets the next thing happen; false, if the run is over before.
+    #[inline(always)]
+    fn advance(&mut self) -> bool {
+        let (timer, entry) = (self.timers.first(), self.queue.first());
+        if timer.min(entry) > self.scenario.end {
+            return false;
+        }
+        if timer <= entry {
+            self.ring(timer);
+        } else {
+            self.happen(entry);
+        }
+        true
     }
 
     /// The steps of the last run, if they were kept.
@@ -128,7 +142,8 @@ impl<M: Subject> Simulator<M> {
             match M::PLAY {
                 Play::Lock | Play::Job => {}
                 Play::Once => self.plan_jobs(InstanceId(index)),
-                Play::Lead => self.plan_leadership(InstanceId(index)),
+                Play::Lead if self.scenario.workload.varied => self.plan_leadership(InstanceId(index)),
+                Play::Lead => {}
             }
         }
         if self.scenario.heal < self.scenario.end {

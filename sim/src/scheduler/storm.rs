@@ -182,6 +182,7 @@ impl<M: Subject> Simulator<M> {
                 (Action::SetGrain(store, grain), Some(Action::SetGrain(store, Grain::default())))
             }
             Fault::CounterWiped => (Action::WipeCounter(store), None),
+            Fault::StoreJump => (Action::StoreJump(store, self.store_jump()), None),
             _ => return,
         };
         if self.world.check(at, &begin).is_ok() {
@@ -210,6 +211,16 @@ impl<M: Subject> Simulator<M> {
         let rng = &mut self.streams.faults[Fault::WallJump as usize];
         let length = skewed(rng, Span::from_secs(3_600)).as_nanos() as i64;
         if rng.random_bool(0.5) { length } else { -length }
+    }
+
+    /// Ahead by some times to live, or back by up to an hour.
+    fn store_jump(&mut self) -> i64 {
+        let rng = &mut self.streams.faults[Fault::StoreJump as usize];
+        if rng.random_bool(0.5) {
+            skewed(rng, self.scenario.ttl * 4).as_nanos() as i64
+        } else {
+            -(skewed(rng, Span::from_secs(3_600)).as_nanos() as i64)
+        }
     }
 
     fn grain(&self, fault: Fault) -> Grain {
@@ -276,7 +287,8 @@ fn is_timed(fault: Fault) -> bool {
         | Fault::Failover
         | Fault::ExpiryEarly
         | Fault::ExpiryLate
-        | Fault::CounterWiped => true,
+        | Fault::CounterWiped
+        | Fault::StoreJump => true,
         Fault::RequestLost
         | Fault::ReplyLost
         | Fault::Duplicate
