@@ -67,6 +67,8 @@ impl<M: Subject> World<M> {
                 part.able = now;
             }
             Ask::Fit(false) => (part.unfit, part.able) = (true, Time::ZERO),
+            // Whoever takes no part has nothing to close.
+            Ask::Close | Ask::UnlockAgain if instance.caller.stage == Stage::Idle => {}
             Ask::Close | Ask::UnlockAgain => {
                 part.able = Time::ZERO;
                 if part.closing == Time::ZERO {

@@ -6,7 +6,10 @@ use std::collections::{BTreeSet, VecDeque};
 
 use common::liar::{self, Liar};
 use common::pair::{Taste, a_taste, check};
-use common::scopes::{Shape, a_calls_scope, a_job_scope, a_mutex_scope, a_plugin_api_scope};
+use common::scopes::{
+    Shape, a_calls_scope, a_flag_scope, a_job_scope, a_mutex_scope, a_plugin_api_scope, an_ocm_flag_scope,
+};
+use fencepost::flag::Flag;
 use fencepost::job::Job;
 use fencepost::line::Owner;
 use fencepost::machine::{Effect, Effects, Identity, Input, Machine, Relocate};
@@ -17,6 +20,7 @@ use fencepost_models::checker::{Choice, Model, NOON_TIME, Scope, Spend, Walk};
 use fencepost_models::property::{Property, PropertySet};
 use fencepost_models::subject::Subject;
 use fencepost_models::upstream::calls_mutex::CallsMutex;
+use fencepost_models::upstream::ocm_flag::OcmFlag;
 use fencepost_models::upstream::plugin_api_mutex::PluginApiMutex;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
@@ -49,6 +53,18 @@ proptest! {
     #[test]
     fn nor_a_recurring_job(scope in a_job_scope(), taste in a_taste(), draws in some_draws()) {
         accepts::<Job>(scope, taste, &draws)?;
+    }
+
+    #[test]
+    fn nor_a_flag(scope in a_flag_scope(), taste in a_taste(), draws in some_draws()) {
+        accepts::<Flag>(scope, taste, &draws)?;
+    }
+
+    #[test]
+    fn nor_the_original_of_the_flag(
+        scope in an_ocm_flag_scope(), taste in a_taste(), draws in some_draws(),
+    ) {
+        accepts::<OcmFlag>(scope, taste, &draws)?;
     }
 
     #[test]

@@ -19,7 +19,7 @@ fn a_flag_survives_the_storm_and_every_fault_is_noticed() {
 fn of_ten_processes_never_more_than_one_is_raised_and_after_healing_exactly_one() {
     let algorithm = algorithm("flag");
     let shape = Shape { instances: 10, ..Shape::default() };
-    for seed in 1..=25 {
+    for seed in 1..=8 {
         let replayed = algorithm.replay(&algorithm.record(&shape, seed)).expect("its own trace");
         assert_eq!((&replayed.divergence, &*replayed.outcome.violations), (&None, &[][..]), "seed {seed}");
         let last = replayed.story.lines.last().expect("a run has an end");
@@ -69,7 +69,7 @@ fn a_flag_is_proved() {
         (checked.states, checked.generated)
     };
     assert_eq!(states(&[(Spend::Loss, 1)]), (3_148, 6_843));
-    assert_eq!(states(&[(Spend::Pause, 1)]), (0, 0));
+    assert_eq!(states(&[(Spend::Pause, 1)]), (6_802, 16_111));
     assert_eq!(states(&[(Spend::Unfit, 1), (Spend::Cancel, 1)]), (49_334, 161_119));
 }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use fencepost::calendar::Schedule;
+use fencepost::flag::{FlagConfig, FlagTerms};
 use fencepost::job::{JobConfig, JobTerms, Misfire, Overlap};
 use fencepost::lease::{LeaseConfig, Protection};
 use fencepost::mutex::{Fairness, MutexConfig, MutexTerms};
@@ -10,6 +11,7 @@ use fencepost::time::{Ppm, Span};
 use fencepost_models::checker::{Budget, Scope, Spend};
 use fencepost_models::property::{Property, PropertySet};
 use fencepost_models::upstream::calls_mutex::CallsConfig;
+use fencepost_models::upstream::ocm_flag::OcmConfig;
 use fencepost_models::upstream::plugin_api_mutex::PluginApiConfig;
 use fencepost_models::world::{Bounds, Setup};
 use proptest::prelude::*;
@@ -129,6 +131,35 @@ impl Shape {
         Some(Scope { setup: Setup { jobs: 1, ..scope.setup }, judged, ..scope })
     }
 
+    /// For the flag, with a check every so many ticks, if its mutex accepts such a configuration.
+    pub(crate) fn of_flag(&self, check: u64) -> Option<Scope<FlagTerms>> {
+        let lease = self.of_mutex(Fairness::Unordered, None)?.setup.config.config().lease.clone();
+        let config = FlagConfig {
+            interval: lease.ttl,
+            check_interval: Duration::from_secs(check),
+            timeout: lease.renew_timeout,
+            jitter: lease.jitter,
+            drift: lease.drift,
+            delay_bound: lease.delay_bound,
+            ..FlagConfig::new("flag", "process")
+        };
+        let scope = self.scope(config.terms().ok()?, SECOND);
+        let judged = scope.judged.or(PropertySet::of(&[Property::TermsInOrder]));
+        Some(Scope { judged, ..scope })
+    }
+
+    /// For the original of the flag.
+    pub(crate) fn of_ocm_flag(&self, namesakes: bool, deadline: Option<u64>) -> Scope<OcmConfig> {
+        let config = OcmConfig {
+            interval: SECOND * self.ttl,
+            timeout: SECOND * (2 * self.delay).max(1),
+            jitter: Ppm::ZERO,
+            namesakes,
+            build_deadline: deadline.map(|ticks| SECOND * ticks),
+        };
+        self.scope(config, SECOND)
+    }
+
     /// For the plugin API's mutex, refreshed every so many seconds.
     pub(crate) fn of_plugin_api(&self, refresh: u64) -> Scope<PluginApiConfig> {
         let config = PluginApiConfig {
@@ -176,6 +207,15 @@ pub(crate) fn a_job_scope() -> impl Strategy<Value = Scope<JobTerms>> {
         .prop_filter_map("the mutex would refuse it", |(shape, interval, policies)| {
             shape.of_job(interval, policies)
         })
+}
+
+pub(crate) fn a_flag_scope() -> impl Strategy<Value = Scope<FlagTerms>> {
+    (a_shape(), 1..=2u64).prop_filter_map("the mutex would refuse it", |(shape, check)| shape.of_flag(check))
+}
+
+pub(crate) fn an_ocm_flag_scope() -> impl Strategy<Value = Scope<OcmConfig>> {
+    (a_shape(), any::<bool>(), prop::option::of(1..=6u64))
+        .prop_map(|(shape, namesakes, deadline)| shape.of_ocm_flag(namesakes, deadline))
 }
 
 /// A little of much, or more of two things, which then meet more often.

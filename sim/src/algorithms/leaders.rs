@@ -102,6 +102,7 @@ const ABLATIONS: [Ablation; 5] = [
                 Property::OwnerOnlyRenewal,
                 Property::LossNoticed,
                 Property::Stability,
+                Property::TermsInOrder,
             ],
             recognise: |_| true,
         },
@@ -174,7 +175,7 @@ fn ocm_flag() -> Registration<OcmFlag> {
         .strictly()
         .usually(OcmConfig::default())
         .exhaustive(plans::ocm_flag(), plans::ocm_flag_cases)
-        .known_defects(&[G2, G4, G5, G6, G7, G9, G1, G3])
+        .known_defects(&[G2, G4, G7, G5, G6, G9, G1, G3])
 }
 
 /// The default and shorter intervals, all of which its validation accepts.
@@ -241,7 +242,7 @@ const G5: Defect = Defect {
     label: "G5",
     sentence: "the database's clock is set ahead and the row is stolen, or set back and nobody takes it over",
     breaks: &[Property::BelievedExclusion, Property::Stability, Property::Progress],
-    recognise: |violation| violation.facts.knot.is_none() && clock_was_set(violation),
+    recognise: clock_was_set,
 };
 
 const G6: Defect = Defect {
@@ -254,7 +255,7 @@ const G6: Defect = Defect {
 const G7: Defect = Defect {
     label: "G7",
     sentence: "a flag that was built with a context which ends fails every check from then on",
-    breaks: &[Property::Progress],
+    breaks: &[Property::Progress, Property::Stability],
     recognise: |violation| violation.facts.knot == Some(Knot::Context),
 };
 
