@@ -25,7 +25,7 @@ use crate::digest::Fingerprint;
 use crate::normal::{NOON, Normaliser};
 use crate::property::{Property, PropertySet};
 use crate::store::Grain;
-use crate::subject::{Ask, InstanceId, JobId, Play, Subject};
+use crate::subject::{Ask, Ending, InstanceId, JobId, Play, Subject, Writing};
 use crate::trace::{Step, describe};
 use crate::world::{Action, Flight, FlightId, Leg, Service, Setup, Stage, State, World, parts};
 
@@ -217,8 +217,9 @@ impl Choice {
             Action::Ask(_, Ask::Finish(false)) => Spend::Failure,
             Action::Ask(_, Ask::Schedule(..)) => Spend::Schedule,
             Action::Ask(_, Ask::Reschedule(..)) => Spend::Reschedule,
-            Action::Ask(_, Ask::Withdraw(_)) => Spend::Withdraw,
+            Action::Ask(_, Ask::Withdraw(_) | Ask::Expire) => Spend::Withdraw,
             Action::Ask(_, Ask::Fit(false)) => Spend::Unfit,
+            Action::Ask(id, Ask::Object(job, what)) => return writing_spends(world, id, job, what),
             Action::Ask(_, Ask::UnlockAgain) => Spend::ExtraUnlock,
             Action::Write(_) => Spend::Write,
             _ => return None,
@@ -451,7 +452,7 @@ impl<M: Subject> Model<M> {
         let (begin, end) = match M::PLAY {
             Play::Lock => (Ask::Lock, Ask::Unlock),
             Play::Lead => (Ask::Start, Ask::Unlock),
-            Play::Job | Play::Once => (Ask::Start, Ask::Finish(true)),
+            Play::Job | Play::Once | Play::Write => (Ask::Start, Ask::Finish(true)),
         };
         match stage {
             Stage::Idle => offer(Action::Ask(id, begin)),
@@ -475,6 +476,12 @@ impl<M: Subject> Model<M> {
                 if !world.is_closing(id) {
                     offer(Action::Ask(id, Ask::Close));
                 }
+            }
+            Play::Write => {
+                if !world.is_closing(id) {
+                    offer(Action::Ask(id, Ask::Close));
+                }
+                offer_writing(world, id, offer);
             }
         }
         if M::PLAY == Play::Once {
@@ -541,6 +548,34 @@ impl<M: Subject> Model<M> {
         let (mut world, mut now, mut budget) = (node.world.clone(), NOON_TIME, node.budget);
         self.make(choice, &mut world, &mut now, &mut budget, |_, _, _| {});
         self.node(world, now, budget, normaliser)
+    }
+}
+
+/// What it takes from the budget that somebody says that about an object.
+fn writing_spends<M: Subject>(world: &World<M>, id: InstanceId, job: JobId, what: Writing) -> Option<Spend> {
+    let wanted = world.wanted(world.instance(id).resource, job);
+    match what {
+        Writing::Wish(value) if value > wanted => Some(Spend::Schedule),
+        Writing::Wish(value) if value == world.wish(id, job) => Some(Spend::Reschedule),
+        Writing::Wish(_) | Writing::Look | Writing::Conclude(Ending::Well) => None,
+        Writing::Drop => Some(Spend::Withdraw),
+        Writing::Conclude(Ending::ErrorBefore | Ending::ErrorAfter) => Some(Spend::Unknown),
+        Writing::Conclude(Ending::Panic) => Some(Spend::Failure),
+    }
+}
+
+/// What a caller may say about the objects that its writer writes to.
+fn offer_writing<M: Subject>(world: &World<M>, id: InstanceId, offer: &mut impl FnMut(Action)) {
+    offer(Action::Ask(id, Ask::Expire));
+    for job in (0..world.jobs()).map(JobId) {
+        let mut say = |what: Writing| offer(Action::Ask(id, Ask::Object(job, what)));
+        let wanted = world.wanted(world.instance(id).resource, job);
+        (wanted.max(1)..=wanted + 1).for_each(|value| say(Writing::Wish(value)));
+        say(Writing::Drop);
+        say(Writing::Look);
+        [Ending::Well, Ending::ErrorBefore, Ending::ErrorAfter, Ending::Panic]
+            .into_iter()
+            .for_each(|ending| say(Writing::Conclude(ending)));
     }
 }
 
@@ -740,6 +775,8 @@ impl<M: Subject> stateright::Model for Model<M> {
             holds::<M, 18>,
             holds::<M, 19>,
             holds::<M, 20>,
+            holds::<M, 21>,
+            holds::<M, 22>,
         ];
         let judged = Property::ALL.into_iter().zip(all).filter(|(one, _)| self.scope.judged.has(*one));
         judged.map(|(one, holds)| stateright::Property::always(one.name(), holds)).collect()

@@ -59,7 +59,9 @@ impl Subject for Job {
             | Ask::Reschedule(..)
             | Ask::Withdraw(_)
             | Ask::Fit(_)
-            | Ask::Petition => return None,
+            | Ask::Petition
+            | Ask::Object(..)
+            | Ask::Expire => return None,
         })
     }
 
@@ -170,7 +172,9 @@ impl Subject for Once<JobId, ()> {
             | Ask::UnlockAgain
             | Ask::Extend
             | Ask::Fit(_)
-            | Ask::Petition => return None,
+            | Ask::Petition
+            | Ask::Object(..)
+            | Ask::Expire => return None,
         })
     }
 

@@ -90,7 +90,9 @@ impl<M: Subject> World<M> {
             | Ask::Schedule(..)
             | Ask::Reschedule(..)
             | Ask::Withdraw(_)
-            | Ask::Petition => {}
+            | Ask::Petition
+            | Ask::Object(..)
+            | Ask::Expire => {}
         }
     }
 
@@ -126,7 +128,8 @@ impl<M: Subject> World<M> {
             | Told::Declined(_)
             | Told::GaveUp(_)
             | Told::Petitioned
-            | Told::Answered => {}
+            | Told::Answered
+            | Told::Writer(_) => {}
         }
     }
 
@@ -217,7 +220,9 @@ impl Subject for Flag {
             | Ask::Finish(_)
             | Ask::Schedule(..)
             | Ask::Reschedule(..)
-            | Ask::Withdraw(_) => return None,
+            | Ask::Withdraw(_)
+            | Ask::Object(..)
+            | Ask::Expire => return None,
         })
     }
 

@@ -34,3 +34,5 @@ pub mod subject;
 pub mod trace;
 pub mod upstream;
 pub mod world;
+mod writers;
+mod writes;

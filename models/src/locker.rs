@@ -57,7 +57,9 @@ impl Subject for Locker {
             | Ask::Reschedule(..)
             | Ask::Withdraw(_)
             | Ask::Fit(_)
-            | Ask::Petition => return None,
+            | Ask::Petition
+            | Ask::Object(..)
+            | Ask::Expire => return None,
         })
     }
 

@@ -152,7 +152,8 @@ impl<M: Subject> World<M> {
             | Told::GaveUp(_)
             | Told::Leads(_)
             | Told::Petitioned
-            | Told::Answered => {}
+            | Told::Answered
+            | Told::Writer(_) => {}
         }
     }
 

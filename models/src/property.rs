@@ -61,11 +61,15 @@ pub enum Property {
     BoundedHold,
     /// However many requests come, somebody gets in within a bound.
     NoStarvation,
+    /// Once it has closed, nothing of it runs.
+    NothingAfterClose,
+    /// Work waits no longer than its writer's back-off says.
+    Promptness,
 }
 
 impl Property {
     /// All of them, in the order of the design.
-    pub const ALL: [Property; 21] = [
+    pub const ALL: [Property; 23] = [
         Property::BelievedExclusion,
         Property::FencedExclusion,
         Property::NoTheft,
@@ -87,11 +91,16 @@ impl Property {
         Property::PreemptionNoticed,
         Property::BoundedHold,
         Property::NoStarvation,
+        Property::NothingAfterClose,
+        Property::Promptness,
     ];
 
     /// Those that locks promise beyond others in which newer requests win.
     pub const OF_PREEMPTION: [Property; 3] =
         [Property::PreemptionNoticed, Property::BoundedHold, Property::NoStarvation];
+
+    /// Those that writers promise beyond what locks and jobs do.
+    pub const OF_WRITERS: [Property; 2] = [Property::NothingAfterClose, Property::Promptness];
 
     /// Those that jobs promise beyond what locks do.
     pub const OF_JOBS: [Property; 3] = [Property::OncePerOccurrence, Property::NoJobLost, Property::NotEarly];
@@ -120,6 +129,8 @@ impl Property {
             Property::PreemptionNoticed => "preemption-noticed",
             Property::BoundedHold => "bounded-hold",
             Property::NoStarvation => "no-starvation",
+            Property::NothingAfterClose => "nothing-after-close",
+            Property::Promptness => "promptness",
         }
     }
 
@@ -153,6 +164,8 @@ impl Property {
                 "nobody holds beyond its limit, or beyond its grace once it was asked to yield"
             }
             Property::NoStarvation => "however many requests come, somebody gets in within a bound",
+            Property::NothingAfterClose => "once a writer has closed, nothing of it runs",
+            Property::Promptness => "work waits no longer than its writer's back-off says",
         }
     }
 }
@@ -185,6 +198,7 @@ impl PropertySet {
             .without(PropertySet::of(&[Property::Order, Property::TermsInOrder]))
             .without(PropertySet::of(&Property::OF_JOBS))
             .without(PropertySet::of(&Property::OF_PREEMPTION))
+            .without(PropertySet::of(&Property::OF_WRITERS))
     }
 
     /// Whether it contains `property`.
@@ -265,9 +279,28 @@ pub struct Facts {
     /// The culprit's caller had ended its part.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub ended: bool,
+    /// How a writer came to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<Cause>,
     /// What somebody waits for in vain, so that others do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub knot: Option<Knot>,
+}
+
+/// How a writer came to break a promise, where the property alone does not tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Cause {
+    /// The term of one who says that it leads has passed on its own clock.
+    Lapsed,
+    /// News of an older value came while a newer one was wanted.
+    Overlaid,
+    /// Nothing that would say who leads will ever come.
+    Undecided,
+    /// Other work was being done meanwhile, or its wait had been ended.
+    HeldUp,
+    /// A unit of it had panicked.
+    Panicked,
 }
 
 /// A promise that was broken.
@@ -324,6 +357,8 @@ impl Violation {
             }
             Property::BoundedHold => format!("{culprit} holds for longer or shorter than it may"),
             Property::NoStarvation => format!("{culprit} is turned away like all before, and nobody gets in"),
+            Property::NothingAfterClose => format!("{culprit} has closed, and a unit of it runs"),
+            Property::Promptness => format!("work of {culprit} has waited for longer than its back-off"),
         }
     }
 }
@@ -543,7 +578,8 @@ impl<M: Subject> World<M> {
         let believes = until.is_some_and(|until| mono < until);
         let overdue = mono > instance.lease_end + self.bounds.slack;
         if overdue && instance.caller.stage == Stage::Holding && instance.state == State::Up {
-            self.violated(Property::LossNoticed, id, None, Facts::default());
+            let cause = self.cause_of_belief([id, id]);
+            self.violated(Property::LossNoticed, id, None, Facts { cause, ..Facts::default() });
         }
         let instance = &mut self.instances[id.index()];
         if !believes && !instance.believes {
@@ -585,7 +621,8 @@ impl<M: Subject> World<M> {
             if rival != id && self.is_belief_judged() {
                 let (stale, other) = self.tell_stale(rival, id);
                 let ended = self.instances[stale.index()].caller.stage == Stage::Idle;
-                let facts = Facts { ended, ..self.facts_of_rival(stale) };
+                let cause = self.cause_of_belief([rival, id]);
+                let facts = Facts { ended, cause, ..self.facts_of_rival(stale) };
                 self.violated(Property::BelievedExclusion, stale, Some(other), facts);
             }
             at += 1;
@@ -647,12 +684,13 @@ impl<M: Subject> World<M> {
             | Told::GaveUp(_)
             | Told::Leads(_)
             | Told::Petitioned
-            | Told::Answered => {}
+            | Told::Answered
+            | Told::Writer(_) => {}
         }
         match M::PLAY {
             Play::Lock => {}
             Play::Lead => self.note_told_of_leaders(id, told),
-            Play::Job | Play::Once => self.note_told(id, told),
+            Play::Job | Play::Once | Play::Write => self.note_told(id, told),
         }
         if self.watches_preemption() {
             self.judge_preemption(id, told);
@@ -700,7 +738,8 @@ impl<M: Subject> World<M> {
             let mono = Instant::from_nanos(instance.clock.read(self.now));
             let overdue = mono > instance.lease_end + self.bounds.slack && self.wake_at(id) > self.now;
             if overdue && instance.caller.stage == Stage::Holding && instance.state == State::Up {
-                self.violated(Property::LossNoticed, id, None, Facts::default());
+                let cause = self.cause_of_belief([id, id]);
+                self.violated(Property::LossNoticed, id, None, Facts { cause, ..Facts::default() });
             }
         }
     }

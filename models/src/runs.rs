@@ -13,6 +13,7 @@ use crate::normal::Names;
 use crate::property::{Facts, Property};
 use crate::subject::{Ask, InstanceId, JobId, Occurrence, Play, Run, Subject, Told};
 use crate::world::{Stage, State, World};
+use crate::writes::Writes;
 
 /// A job that is to run once and has not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -78,6 +79,8 @@ pub(crate) struct Runs {
     players: Vec<Player>,
     /// Until then, what the store acknowledged may turn out to be lost.
     void_until: Time,
+    /// What is known of writers.
+    pub(crate) writes: Writes,
 }
 
 impl Runs {
@@ -87,6 +90,13 @@ impl Runs {
         self.players.clear();
         self.players.resize_with(players, Player::default);
         self.void_until = Time::ZERO;
+        self.writes.reset(0, 0, 0);
+    }
+
+    /// The same, for writers of so many objects.
+    pub(crate) fn reset_writers(&mut self, objects: usize, players: usize, each: usize) {
+        self.reset(0, players);
+        self.writes.reset(objects, players, each);
     }
 
     /// The callback that runs on an instance.
@@ -116,6 +126,10 @@ impl Runs {
             // A recurring job is content while it runs.
             Play::Job => u8::from(self.players.iter().all(|player| player.run.is_none())),
             Play::Once => self.open() & (ANSWERS - 1),
+            Play::Write => {
+                awaits |= self.writes.awaits();
+                self.writes.open() & (ANSWERS - 1)
+            }
         };
         to_begin | if awaits { ANSWERS } else { 0 }
     }
@@ -142,6 +156,7 @@ impl Runs {
         if let Some(player) = self.players.get_mut(id.index()) {
             *player = Player::default();
         }
+        self.writes.died(id);
     }
 
     /// Something hit an instance: what may be begun once only, and was due, may have been begun and lost.
@@ -221,6 +236,7 @@ impl Runs {
                 outcomes.into_iter().flatten().for_each(|open| open.relocate(names));
             }
         }
+        self.writes.relocate(names);
     }
 
     /// Drops what no monitor of a checker asks for: since when somebody waits, and who it was.
@@ -234,6 +250,7 @@ impl Runs {
                 log.last_began = Time::ZERO;
             }
         }
+        self.writes.forget(keeps_facts);
         for player in &mut self.players {
             player.started = Time::ZERO;
             player.asked.iter_mut().for_each(|asked| asked.at = Time::ZERO);
@@ -307,7 +324,7 @@ impl<M: Subject> World<M> {
         match M::PLAY {
             Play::Lock => return,
             Play::Lead => return self.note_ask_of_leader(id, ask),
-            Play::Job | Play::Once => {}
+            Play::Job | Play::Once | Play::Write => {}
         }
         let now = self.now;
         match ask {
@@ -316,6 +333,7 @@ impl<M: Subject> World<M> {
                 if player.closing == Time::ZERO {
                     player.closing = now;
                 }
+                self.note_close(id);
             }
             Ask::Finish(succeeded) => {
                 // Whatever becomes of the outcome, it has run.
@@ -339,7 +357,11 @@ impl<M: Subject> World<M> {
                 );
             }
             Ask::Withdraw(job) => self.note_ask_about(id, job, None),
-            Ask::Start => self.runs.players[id.index()].started = now,
+            Ask::Start => {
+                self.runs.players[id.index()].started = now;
+                self.note_start(id);
+            }
+            Ask::Expire => self.note_expire(id),
             Ask::Lock
             | Ask::TryLock
             | Ask::LockFor(_)
@@ -348,7 +370,8 @@ impl<M: Subject> World<M> {
             | Ask::UnlockAgain
             | Ask::Extend
             | Ask::Fit(_)
-            | Ask::Petition => {}
+            | Ask::Petition
+            | Ask::Object(..) => {}
         }
     }
 
@@ -379,6 +402,7 @@ impl<M: Subject> World<M> {
             Told::Ended => self.note_end_of_run(id),
             Told::Closed => {
                 self.note_end_of_run(id);
+                self.judge_close(id);
                 let player = &mut self.runs.players[id.index()];
                 (player.started, player.closing) = (Time::ZERO, Time::ZERO);
             }
@@ -394,7 +418,8 @@ impl<M: Subject> World<M> {
             | Told::Panicked
             | Told::Leads(_)
             | Told::Petitioned
-            | Told::Answered => {}
+            | Told::Answered
+            | Told::Writer(_) => {}
         }
     }
 
@@ -469,6 +494,7 @@ impl<M: Subject> World<M> {
                 self.violated(Property::Progress, id, None, Facts::default());
             }
         }
+        self.judge_writes();
         for index in 0..self.runs.logs.len() {
             // Somebody has to be there who could run it.
             let Some(id) = self.first_player(index / self.jobs.max(1)) else { continue };
@@ -487,7 +513,7 @@ impl<M: Subject> World<M> {
     }
 
     /// Whether more than the bound has passed since then and `grace` later, and since everything was healed.
-    fn is_long_ago(&self, since: Time, grace: Span) -> bool {
+    pub(crate) fn is_long_ago(&self, since: Time, grace: Span) -> bool {
         self.now > since.max(self.healed) + grace + self.bounds.progress
     }
 

@@ -7,6 +7,7 @@ use fencepost::machine::Machine;
 use fencepost::mutex::{Event, Fairness, Mutex, Patience, Request};
 use fencepost::store::FencingToken;
 use fencepost::time::{Instant, Ppm, Span, StoreTime, Timestamp};
+use fencepost::writer::WorkResult;
 use serde::{Deserialize, Serialize};
 
 use crate::normal::Names;
@@ -124,16 +125,85 @@ pub enum Play {
     Once,
     /// They take part in leadership, and lead when they are told so.
     Lead,
+    /// They start a writer, try to bring objects to the values that are wanted, and are its units of work.
+    Write,
 }
 
 impl Play {
-    /// Whether there are jobs, and callbacks.
+    /// Whether there are jobs, and callbacks; or objects, and units of work.
     pub const fn has_jobs(self) -> bool {
         match self {
-            Play::Job | Play::Once => true,
+            Play::Job | Play::Once | Play::Write => true,
             Play::Lock | Play::Lead => false,
         }
     }
+}
+
+/// What a caller says about an object that a writer writes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Writing {
+    /// It sees that the object is to have this value, and tries that.
+    Wish(u32),
+    /// It no longer wants anything of it.
+    Drop,
+    /// It sees the object as it is.
+    Look,
+    /// The unit that runs comes to its end.
+    Conclude(Ending),
+}
+
+/// How a unit of work comes to its end, whatever the object says to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ending {
+    /// As it should.
+    Well,
+    /// With an error, and without doing anything.
+    ErrorBefore,
+    /// With an error, after doing its work.
+    ErrorAfter,
+    /// With a panic.
+    Panic,
+}
+
+/// What a writer is told about its work on one object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Word {
+    /// To bring it to this value.
+    Try(u32),
+    /// That it was seen to have this value.
+    Extend(u32),
+    /// To do nothing about it.
+    Remove,
+    /// The unit for this value has ended.
+    Done {
+        /// The value.
+        id: u32,
+        /// What it says about who leads.
+        result: WorkResult,
+        /// Whether it is to be run again.
+        retry: bool,
+    },
+    /// The unit for this value has panicked.
+    Panicked(u32),
+}
+
+/// What a writer tells its caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Tidings {
+    /// To run the unit that brings this object to this value; with a token, if the algorithm gives one.
+    Work(JobId, u32, Option<FencingToken>),
+    /// The unit of this object should end.
+    Interrupted(JobId),
+    /// Nothing more will be done about this value of this object.
+    Settled(JobId, u32),
+    /// It leads; with a token, if the algorithm gives one.
+    Leads(Option<FencingToken>),
+    /// It leads no longer, or never did.
+    Follows,
+    /// It is known who leads.
+    Decided,
 }
 
 /// What a caller asks, in words that every lock has, or every job.
@@ -170,6 +240,10 @@ pub enum Ask {
     Fit(bool),
     /// That another one should no longer lead.
     Petition,
+    /// Something about an object that is written to.
+    Object(JobId, Writing),
+    /// That whoever leads does so no longer, and that a wait is over.
+    Expire,
 }
 
 impl Ask {
@@ -198,7 +272,9 @@ impl Ask {
             | Ask::Finish(_)
             | Ask::Close
             | Ask::Fit(_)
-            | Ask::Petition => None,
+            | Ask::Petition
+            | Ask::Object(..)
+            | Ask::Expire => None,
         }
     }
 }
@@ -246,6 +322,8 @@ pub enum Told {
     Petitioned,
     /// What it asked of another one has come to an end.
     Answered,
+    /// What a writer tells.
+    Writer(Tidings),
 }
 
 /// What a lock promises that lets newer requests win. What is switched off is [`Span::MAX`].
@@ -345,6 +423,18 @@ pub trait Subject: Machine<Config: Serialize + for<'de> Deserialize<'de>, Store:
         Preemption { notice: Span::MAX, grace: Span::MAX, limit: Span::MAX, contention: Span::MAX }
     }
 
+    /// A writer's request for what is said about its work on one object; `None`, if it has none.
+    fn work(_: JobId, _: Word) -> Option<Self::Request> {
+        None
+    }
+
+    /// How long at most a writer lets work wait after it was tried, or after it met the work of others, once it has
+    /// followed for so long; and if it was told to wait no longer so often since it met that, and since it follows.
+    /// [`Span::MAX`], if that is not promised.
+    fn patience(_: &Self::Config, _followed: Span, _cuts: [u32; 2]) -> Span {
+        Span::MAX
+    }
+
     /// What it is entangled in.
     fn knot(&self) -> Option<Knot> {
         None
@@ -391,7 +481,9 @@ impl Subject for Mutex {
             | Ask::Reschedule(..)
             | Ask::Withdraw(_)
             | Ask::Fit(_)
-            | Ask::Petition => return None,
+            | Ask::Petition
+            | Ask::Object(..)
+            | Ask::Expire => return None,
         })
     }
 

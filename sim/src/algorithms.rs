@@ -6,6 +6,7 @@ mod leaders;
 mod locker;
 mod upstream_jobs;
 mod upstream_locker;
+mod writers;
 
 use std::time::Duration;
 
@@ -46,6 +47,7 @@ pub fn algorithms() -> Vec<Box<dyn Algorithm>> {
     all.extend(upstream_jobs::all());
     all.extend(leaders::all());
     all.extend(upstream_locker::all());
+    all.extend(writers::all());
     all
 }
 

@@ -1,5 +1,7 @@
 //! How our algorithms are checked exhaustively: which lengths, and what may go wrong, unless something else is asked.
 
+mod writers;
+
 use std::time::Duration;
 
 use fencepost::calendar::Schedule;
@@ -13,12 +15,13 @@ use fencepost::run::JobProtection;
 use fencepost::time::{Ppm, Span};
 use fencepost_models::subject::JobId;
 use fencepost_models::upstream::calls_mutex::CallsConfig;
-use fencepost_models::upstream::plugin_api_job::{PluginApiJobConfig, Strategy};
 use fencepost_models::upstream::ocm_flag::OcmConfig;
+use fencepost_models::upstream::plugin_api_job::{PluginApiJobConfig, Strategy};
 use fencepost_models::upstream::plugin_api_mutex::PluginApiConfig;
 use fencepost_models::upstream::plugin_api_once::PluginApiOnceConfig;
 
 use crate::check::{Budget, Case, CheckPlan, Spend, Ticks};
+pub(crate) use writers::{ablated_writer, writer, writer_cases, writerlease, writerlease_cases};
 
 /// In the cases of the mutex, a tick is a second.
 const TICK: Duration = Duration::from_secs(1);

@@ -296,7 +296,7 @@ fn jobs<M: Subject>() -> u32 {
     match M::PLAY {
         Play::Lock | Play::Lead => 0,
         Play::Job => 1,
-        Play::Once => JOBS,
+        Play::Once | Play::Write => JOBS,
     }
 }
 

@@ -2,11 +2,14 @@
 
 use std::fmt::Write as _;
 
+use fencepost::store::FencingToken;
 use fencepost::time::Span;
 use fencepost_models::clock::Time;
 use fencepost_models::property::Violation;
 use fencepost_models::store::{Mark, Touch};
-use fencepost_models::subject::{Ask, InstanceId, Occurrence, Play, Run, Subject, Told};
+use fencepost_models::subject::{
+    Ask, Ending, InstanceId, JobId, Occurrence, Play, Run, Subject, Tidings, Told, Writing,
+};
 use fencepost_models::world::{Action, FlightId, LegKind, Service, Stage, State, World};
 use serde::Serialize;
 
@@ -255,6 +258,7 @@ fn written<M: Subject>(to_lock: bool) -> &'static str {
         Play::Lead => "the flag",
         Play::Job => "the record",
         Play::Once => "the entry",
+        Play::Write => "an entry",
     }
 }
 
@@ -300,10 +304,27 @@ fn tell<M: Subject>(world: &World<M>) -> String {
             Told::Leads(None) => format!("{id} sees no leader"),
             Told::Petitioned => format!("{id} is asked to resign"),
             Told::Answered => format!("{id}'s petition has come to an end"),
+            Told::Writer(tidings) => tells(*id, *tidings),
         };
         let _ = write!(text, "{}{words}", if text.is_empty() { "" } else { "; " });
     }
     text
+}
+
+/// What a writer tells.
+fn tells(id: InstanceId, tidings: Tidings) -> String {
+    let with =
+        |token: Option<FencingToken>| token.map_or_else(String::new, |token| format!(", token {}", token.0));
+    match tidings {
+        Tidings::Work(job, value, token) => {
+            format!("{id} begins to write {value} to object {}{}", job.0 + 1, with(token))
+        }
+        Tidings::Interrupted(job) => format!("{id}'s unit for object {} is told to stop", job.0 + 1),
+        Tidings::Settled(job, value) => format!("{id} is done with {value} for object {}", job.0 + 1),
+        Tidings::Leads(token) => format!("{id} leads{}", with(token)),
+        Tidings::Follows => format!("{id} does not lead"),
+        Tidings::Decided => format!("{id}'s wait for who leads is over"),
+    }
 }
 
 fn begins(id: InstanceId, run: &Run) -> String {
@@ -358,6 +379,22 @@ fn asks(ask: Ask) -> String {
         Ask::Fit(true) => "is fit to lead".to_owned(),
         Ask::Fit(false) => "is not fit to lead".to_owned(),
         Ask::Petition => "asks the leader to resign".to_owned(),
+        Ask::Object(job, what) => says(job, what),
+        Ask::Expire => "is told that nobody leads any more".to_owned(),
+    }
+}
+
+/// What a caller says about an object.
+fn says(job: JobId, what: Writing) -> String {
+    let object = format!("object {}", job.0 + 1);
+    match what {
+        Writing::Wish(value) => format!("sees that {object} is to be {value}, and tries that"),
+        Writing::Drop => format!("no longer wants anything of {object}"),
+        Writing::Look => format!("sees what another one has made of {object}"),
+        Writing::Conclude(Ending::Well) => format!("has done what it could for {object}"),
+        Writing::Conclude(Ending::ErrorBefore) => format!("gets an error from {object}, which is as it was"),
+        Writing::Conclude(Ending::ErrorAfter) => format!("gets an error from {object}, whatever it has done"),
+        Writing::Conclude(Ending::Panic) => format!("panics in its unit for {object}"),
     }
 }
 

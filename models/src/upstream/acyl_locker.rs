@@ -710,7 +710,9 @@ impl Subject for AcylLocker {
             | Ask::Reschedule(..)
             | Ask::Withdraw(_)
             | Ask::Fit(_)
-            | Ask::Petition => None,
+            | Ask::Petition
+            | Ask::Object(..)
+            | Ask::Expire => None,
         }
     }
 

@@ -93,7 +93,9 @@ pub(super) fn request(ask: Ask) -> Option<Request> {
         | Ask::Reschedule(..)
         | Ask::Withdraw(_)
         | Ask::Fit(_)
-        | Ask::Petition => None,
+        | Ask::Petition
+        | Ask::Object(..)
+        | Ask::Expire => None,
     }
 }
 

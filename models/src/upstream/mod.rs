@@ -1,6 +1,6 @@
 //! The originals as machines, behaviour by behaviour, flaws included.
 //!
-//! The labels M1 … M10, J1 … J5 and O1 … O11 in these modules name the flaws of the originals; the rows of a
+//! The labels M1 … M10, J1 … J5, O1 … O11 and W1 … W10 in these modules name the flaws of the originals; the rows of a
 //! transition table have labels of their own.
 //!
 //! | module | holds |
@@ -15,6 +15,7 @@
 //! | [`advisory`] | a PostgreSQL server: sessions, an advisory lock, a channel |
 //! | [`acyl_locker`] | acyl's preemptive locker over it |
 //! | [`ocm_flag`] | the leadership flag of OCM's SDK, and its table |
+//! | [`openshift_writerlease`] | the writer lease of OpenShift's router |
 
 pub mod acyl_locker;
 pub mod advisory;
@@ -24,6 +25,7 @@ pub mod calls_mutex;
 pub mod kv;
 pub mod mattermost;
 pub mod ocm_flag;
+pub mod openshift_writerlease;
 pub mod plugin_api_job;
 pub mod plugin_api_mutex;
 pub mod plugin_api_once;

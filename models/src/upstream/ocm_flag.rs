@@ -350,6 +350,8 @@ impl Subject for OcmFlag {
             | Ask::Schedule(..)
             | Ask::Reschedule(..)
             | Ask::Withdraw(_)
+            | Ask::Object(..)
+            | Ask::Expire
             | Ask::Fit(_)
             | Ask::Petition => None,
         }

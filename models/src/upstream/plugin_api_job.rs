@@ -387,7 +387,9 @@ impl Subject for PluginApiJob {
             | Ask::Reschedule(..)
             | Ask::Withdraw(_)
             | Ask::Fit(_)
-            | Ask::Petition => None,
+            | Ask::Petition
+            | Ask::Object(..)
+            | Ask::Expire => None,
         }
     }
 

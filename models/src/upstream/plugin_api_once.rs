@@ -386,7 +386,9 @@ impl Subject for PluginApiOnce {
             | Ask::Extend
             | Ask::Close
             | Ask::Fit(_)
-            | Ask::Petition => None,
+            | Ask::Petition
+            | Ask::Object(..)
+            | Ask::Expire => None,
         }
     }
 

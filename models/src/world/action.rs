@@ -1,12 +1,12 @@
 //! What a scheduler may do to the world, when it may, and what it must not leave undone.
 
-use fencepost::store::StoreId;
+use fencepost::store::{FencingToken, StoreId};
 use serde::{Deserialize, Serialize};
 
 use super::{Flight, FlightId, Leg, Stage, State, World};
 use crate::clock::{Rate, Time};
 use crate::store::{Grain, Simulated};
-use crate::subject::{Ask, InstanceId, Subject, Told};
+use crate::subject::{Ask, Ending, InstanceId, Play, Subject, Tidings, Told, Writing};
 
 /// How a store serves a request that has arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -130,12 +130,18 @@ impl<M: Subject> World<M> {
         let store = |id: StoreId| self.stores.get(id.0 as usize).ok_or(Refusal::Nobody);
         let allowed = match *action {
             Action::Ask(id, ask) => {
-                M::request(ask).ok_or(Refusal::Request)?;
                 let instance = instance(id)?;
+                if M::request(ask).is_none() && !matches!((ask, M::PLAY), (Ask::Object(..), Play::Write)) {
+                    return Err(Refusal::Request);
+                }
                 let is_free = ask.job().is_none_or(|job| {
                     job.0 < self.jobs() && !self.has_asked(id, job) && !self.is_closing(id)
                 });
-                instance.state == State::Up && may_ask(instance.caller.stage, ask) && is_free
+                let may = match ask {
+                    Ask::Object(job, what) => self.may_write(id, job, what),
+                    _ => may_ask(instance.caller.stage, ask) && is_free,
+                };
+                instance.state == State::Up && may
             }
             Action::Write(id) | Action::Forget(id) => instance(id)?.state == State::Up,
             Action::Wake(id) => {
@@ -256,6 +262,7 @@ fn may_ask(stage: Stage, ask: Ask) -> bool {
         Ask::Schedule(..) | Ask::Reschedule(..) | Ask::Withdraw(_) => stage != Stage::Idle,
         Ask::Fit(_) => true,
         Ask::Petition => stage == Stage::Waiting,
+        Ask::Object(..) | Ask::Expire => stage != Stage::Idle,
     }
 }
 
@@ -282,6 +289,7 @@ fn is_fault(action: &Action) -> bool {
         Action::CutToStore(_, cut) | Action::CutFromStore(_, cut) => cut,
         Action::Serve(_, how) => how != Service::Done,
         Action::SetGrain(_, grain) => grain != Grain::default(),
+        Action::Ask(_, Ask::Object(_, Writing::Conclude(ending))) => ending != Ending::Well,
         Action::Ask(_, ask) => ask == Ask::UnlockAgain,
         Action::Write(_)
         | Action::Wake(_)
@@ -363,6 +371,8 @@ pub(super) fn ask_code(ask: Ask) -> u64 {
         Ask::Withdraw(job) => 13 ^ u64::from(job.0) << 8,
         Ask::Fit(fit) => 14 ^ u64::from(fit) << 8,
         Ask::Petition => 15,
+        Ask::Object(job, what) => 16 ^ u64::from(job.0) << 8 ^ writing_code(what) << 16,
+        Ask::Expire => 17,
     }
 }
 
@@ -388,5 +398,27 @@ pub(super) fn told_code(told: Told) -> u64 {
         Told::Asked => 18,
         Told::Preempted => 19,
         Told::Ousted => 20,
+        Told::Writer(tidings) => 21 ^ tidings_code(tidings) << 8,
+    }
+}
+
+fn writing_code(what: Writing) -> u64 {
+    match what {
+        Writing::Wish(value) => 1 ^ u64::from(value) << 8,
+        Writing::Drop => 2,
+        Writing::Look => 3,
+        Writing::Conclude(ending) => 4 ^ (ending as u64) << 8,
+    }
+}
+
+fn tidings_code(tidings: Tidings) -> u64 {
+    let of = |token: Option<FencingToken>| token.map_or(0, |token| token.0) << 24;
+    match tidings {
+        Tidings::Work(job, value, token) => 1 ^ of(token) ^ u64::from(job.0) << 4 ^ u64::from(value) << 12,
+        Tidings::Interrupted(job) => 2 ^ u64::from(job.0) << 4,
+        Tidings::Settled(job, value) => 3 ^ u64::from(job.0) << 4 ^ u64::from(value) << 12,
+        Tidings::Leads(token) => 4 ^ of(token),
+        Tidings::Follows => 5,
+        Tidings::Decided => 6,
     }
 }

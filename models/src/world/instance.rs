@@ -256,7 +256,9 @@ impl<M: Subject> World<M> {
             | Ask::Reschedule(..)
             | Ask::Withdraw(_)
             | Ask::Fit(_)
-            | Ask::Petition => {}
+            | Ask::Petition
+            | Ask::Object(..)
+            | Ask::Expire => {}
         }
         self.note_ask(id, ask);
         if self.watches_preemption() {
@@ -264,6 +266,9 @@ impl<M: Subject> World<M> {
         }
         if ask == Ask::UnlockAgain {
             self.note(id, Fault::UnlockTwice);
+        }
+        if let Ask::Object(job, what) = ask {
+            return self.note_writing(id, job, what, draw);
         }
         if let Some(request) = M::request(ask) {
             self.step(id, Input::Request(request), draw);
@@ -304,6 +309,7 @@ impl<M: Subject> World<M> {
                 self.instances[id.index()].lease_end = Instant::MAX;
                 self.excuse();
             }
+            Told::Writer(tidings) => self.hear_writer(id, tidings, mono),
             Told::Extended
             | Told::Asked
             | Told::Rejected
@@ -348,7 +354,7 @@ impl<M: Subject> World<M> {
     }
 
     /// From now on nobody wants the entry of the present acquisition of `id`.
-    pub(super) fn abandon(&mut self, id: InstanceId) {
+    pub(crate) fn abandon(&mut self, id: InstanceId) {
         let instance = &self.instances[id.index()];
         let tag = Tag { instance: id, acquisition: instance.caller.acquisition };
         for store in &mut self.stores {

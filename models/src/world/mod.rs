@@ -185,7 +185,12 @@ impl<M: Subject> World<M> {
         self.fences.clear();
         self.fences.resize(guarded, Fence::default());
         let players = if self.jobs > 0 { self.instances.len() } else { 0 };
-        self.runs.reset(resources as usize * self.jobs, players);
+        match M::PLAY {
+            Play::Write => self.runs.reset_writers(guarded, players, self.jobs),
+            Play::Lock | Play::Lead | Play::Job | Play::Once => {
+                self.runs.reset(resources as usize * self.jobs, players);
+            }
+        }
         self.leaderless.clear();
         self.leaderless.resize(resources as usize, Time::ZERO);
         let preempting = if M::PREEMPTS { (resources as usize, self.instances.len()) } else { (0, 0) };
@@ -473,7 +478,7 @@ impl<M: Subject> World<M> {
     }
 
     /// An instance takes a step, and the world carries out what it wants.
-    fn step(&mut self, id: InstanceId, input: Input<M>, draw: Draw) {
+    pub(crate) fn step(&mut self, id: InstanceId, input: Input<M>, draw: Draw) {
         let instance = &mut self.instances[id.index()];
         let now = instance.clock.now(self.now, draw);
         instance.machine.step(&self.config, now, input, &mut self.effects);

@@ -253,7 +253,8 @@ impl Checked {
 const ENOUGH: usize = 200_000;
 
 /// What no exhaustive check is asked.
-const SIMULATED_ONLY: [(Property, &str); 5] = [
+const SIMULATED_ONLY: [(Property, &str); 6] = [
+    (Property::Promptness, "simulated only; how long a wait is, a check in ticks does not tell"),
     (Property::Order, "simulated only; a check asks whether somebody may starve"),
     (Property::Determinism, "a promise of the simulator"),
     (Property::PreemptionNoticed, "simulated only"),
@@ -384,7 +385,7 @@ impl<M: Subject> Check<'_, M> {
         let is_of_steps = |property: &Property| match property {
             Property::Progress => M::PLAY == Play::Lock,
             // Only paths can tell.
-            Property::NoJobLost => false,
+            Property::NoJobLost => M::PLAY == Play::Write,
             _ => true,
         };
         self.promises.iter().filter(is_of_steps).map(row).collect()
@@ -448,6 +449,18 @@ fn questions<M: Subject>() -> &'static [(Property, Places, &'static str)] {
             EVERYBODY,
             "from everywhere, somebody can be raised if nobody is, and whoever closes can close",
         )],
+        Play::Write => &[
+            (
+                Property::NoJobLost,
+                ANSWERS - 1,
+                "from everywhere, every object that is still to be written can be",
+            ),
+            (
+                Property::Progress,
+                ANSWERS,
+                "from everywhere, everybody who waits can learn who leads, or close",
+            ),
+        ],
         Play::Job | Play::Once => &[
             (
                 Property::NoJobLost,

@@ -4,8 +4,8 @@ use fencepost::time::Span;
 use fencepost_models::checker::{Choice, Model, Walk};
 use fencepost_models::normal::Normaliser;
 use fencepost_models::property::Property;
-use fencepost_models::subject::{Ask, InstanceId, Play, Subject};
-use fencepost_models::world::{Action, Service, Stage, State};
+use fencepost_models::subject::{Ask, Ending, InstanceId, JobId, Play, Subject, Writing};
+use fencepost_models::world::{Action, Service, Stage, State, World};
 
 use super::graph::Graph;
 use super::search::Met;
@@ -125,15 +125,30 @@ fn good_will<M: Subject>(model: &Model<M>, walk: &Walk<M>, waiter: Option<Instan
                 Play::Lock => Some(Action::Ask(id, Ask::Unlock)),
                 Play::Job | Play::Once => Some(Action::Ask(id, Ask::Finish(true))),
                 // Whoever leads may stay.
-                Play::Lead => None,
+                Play::Lead | Play::Write => None,
             },
             (State::Down, _) if M::PLAY != Play::Lock => Some(Action::Restart(id)),
             (State::Up, Stage::Idle) if M::PLAY != Play::Lock => Some(Action::Ask(id, Ask::Start)),
             (State::Up | State::Down, _) => None,
         }
     });
+    let owed = owed.chain(owed_to_objects(&walk.world));
     let possible = |action: &Action| walk.world.check(walk.now, action).is_ok();
     owed.filter(possible).map(Choice::Do).next().unwrap_or(Choice::Tick)
+}
+
+/// What writers owe to the objects that they write to: units that run end, news are seen, what is wanted is tried.
+fn owed_to_objects<M: Subject>(world: &World<M>) -> impl Iterator<Item = Action> {
+    let jobs = if M::PLAY == Play::Write { world.jobs() } else { 0 };
+    let all = (0..world.instances().len() as u32).flat_map(move |id| (0..jobs).map(move |job| (id, job)));
+    all.flat_map(|(id, job)| {
+        let (id, job) = (InstanceId(id), JobId(job));
+        let say = |what| Action::Ask(id, Ask::Object(job, what));
+        let wanted = world.wanted(world.instance(id).resource, job);
+        let wish = (world.wish(id, job) < wanted).then(|| say(Writing::Wish(wanted)));
+        let end = world.is_writing(id, job).then(|| say(Writing::Conclude(Ending::Well)));
+        [end, Some(say(Writing::Look)), wish].into_iter().flatten()
+    })
 }
 
 /// The walk that goes round a circle until whoever waits has waited for too long.

@@ -21,7 +21,7 @@ impl<M: Subject> Simulator<M> {
         let next = match M::PLAY {
             Play::Lock if self.scenario.workload.varied => self.choose_ask(),
             Play::Lock => Ask::Lock,
-            Play::Job | Play::Once | Play::Lead => Ask::Start,
+            Play::Job | Play::Once | Play::Lead | Play::Write => Ask::Start,
         };
         self.plan_ask(id, now + pause, next);
     }
@@ -68,10 +68,13 @@ impl<M: Subject> Simulator<M> {
         let action = Action::Ask(id, ask);
         if self.world.check(at, &action).is_ok() {
             self.act(at, action);
+            if ask == Ask::Start && M::PLAY == Play::Write {
+                self.catch_up(id);
+            }
             if ask.wants() && !self.healed && self.strikes(Some(Fault::Cancel)) {
                 let (cancel, most) = match M::PLAY {
                     Play::Lock => (Ask::Cancel, self.scenario.ttl),
-                    Play::Job | Play::Once | Play::Lead => (Ask::Close, self.scenario.ttl * 4),
+                    Play::Job | Play::Once | Play::Lead | Play::Write => (Ask::Close, self.scenario.ttl * 4),
                 };
                 let after = skewed(&mut self.streams.faults[Fault::Cancel as usize], most);
                 if M::request(cancel).is_some() {
@@ -106,6 +109,7 @@ impl<M: Subject> Simulator<M> {
             Told::Panicked => self.plan(self.world.now() + Span::from_secs(1), Action::Restart(id)),
             Told::Interrupted => self.wind_up(id),
             Told::Petitioned => self.consider(id),
+            Told::Writer(tidings) => self.told_by_writer(id, tidings),
             Told::Extended
             | Told::Rejected
             | Told::Ended
@@ -209,7 +213,9 @@ impl<M: Subject> Simulator<M> {
         }
         let end = match M::PLAY {
             Play::Lock | Play::Lead => Ask::Unlock,
-            Play::Job | Play::Once => Ask::Finish(self.healed || !self.strikes(Some(Fault::CallbackFails))),
+            Play::Job | Play::Once | Play::Write => {
+                Ask::Finish(self.healed || !self.strikes(Some(Fault::CallbackFails)))
+            }
         };
         // Half of the leaders never resign by themselves; and in the end there is one that stays.
         let stays =

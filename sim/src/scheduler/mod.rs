@@ -9,6 +9,7 @@ mod rarely;
 mod reference;
 mod storm;
 mod takeover;
+mod writers;
 
 use fencepost::time::{Draw, Span};
 use fencepost_models::clock::Time;
@@ -140,11 +141,14 @@ impl<M: Subject> Simulator<M> {
         for index in 0..self.scenario.setup.instances {
             self.think(InstanceId(index));
             match M::PLAY {
-                Play::Lock | Play::Job => {}
+                Play::Lock | Play::Job | Play::Write => {}
                 Play::Once => self.plan_jobs(InstanceId(index)),
                 Play::Lead if self.scenario.workload.varied => self.plan_leadership(InstanceId(index)),
                 Play::Lead => {}
             }
+        }
+        if M::PLAY == Play::Write {
+            self.plan_wishes();
         }
         if self.scenario.heal < self.scenario.end {
             self.queue.push(self.scenario.heal, Due::Heal);
@@ -187,7 +191,11 @@ impl<M: Subject> Simulator<M> {
     #[inline(never)]
     fn act(&mut self, at: Time, action: Action) {
         match action {
-            Action::Ask(id, _) | Action::Wake(id) => self.move_machine(at, action, id),
+            Action::Ask(id, ask) => {
+                self.move_machine(at, action, id);
+                self.follow_writing(id, ask);
+            }
+            Action::Wake(id) => self.move_machine(at, action, id),
             Action::Deliver(id) | Action::GiveUp(id) => {
                 if let Some(instance) = self.world.flight(id).map(|flight| flight.instance) {
                     self.move_machine(at, action, instance);

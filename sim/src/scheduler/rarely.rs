@@ -3,7 +3,7 @@
 use fencepost::time::Draw;
 use fencepost_models::clock::Time;
 use fencepost_models::fault::Fault;
-use fencepost_models::subject::Subject;
+use fencepost_models::subject::{Play, Subject};
 use fencepost_models::world::Action;
 
 use super::Simulator;
@@ -25,7 +25,13 @@ impl<M: Subject> Simulator<M> {
         match action {
             Action::Serve(id, _) => self.onward(id),
             Action::Lose(id) => self.notice_loss(id),
-            Action::Resume(_) | Action::StoreResume(_) => self.deliver_held_up(),
+            Action::Resume(id) => {
+                self.deliver_held_up();
+                if M::PLAY == Play::Write {
+                    self.catch_up(id);
+                }
+            }
+            Action::StoreResume(_) => self.deliver_held_up(),
             Action::StoreRestart(_) => self.reset_connections(),
             Action::Restart(id) | Action::Rejoin(id) => self.think(id),
             Action::Crash(id) => {
