@@ -10,17 +10,21 @@ use common::scopes::{
     Shape, a_calls_scope, a_flag_scope, a_job_scope, a_mutex_scope, a_plugin_api_scope, an_ocm_flag_scope,
 };
 use fencepost::flag::Flag;
+    Shape, a_calls_scope, a_job_scope, a_mutex_scope, a_plugin_api_scope, a_writer_scope, a_writerlease_scope,
+};
 use fencepost::job::Job;
 use fencepost::line::Owner;
 use fencepost::machine::{Effect, Effects, Identity, Input, Machine, Relocate};
 use fencepost::mutex::{Call, Fairness, Freed, Mutex, MutexConfig, MutexTerms, Patience, Request};
 use fencepost::store::{Answer, Entry, Op, Revision};
 use fencepost::time::{Instant, Now, Span, StoreTime, Timestamp};
+use fencepost::writer::WriterLease;
 use fencepost_models::checker::{Choice, Model, NOON_TIME, Scope, Spend, Walk};
 use fencepost_models::property::{Property, PropertySet};
-use fencepost_models::subject::Subject;
+use fencepost_models::subject::{JobId, Subject};
 use fencepost_models::upstream::calls_mutex::CallsMutex;
 use fencepost_models::upstream::ocm_flag::OcmFlag;
+use fencepost_models::upstream::openshift_writerlease::Writerlease;
 use fencepost_models::upstream::plugin_api_mutex::PluginApiMutex;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
@@ -72,6 +76,18 @@ proptest! {
         scope in a_plugin_api_scope(), taste in a_taste(), draws in some_draws(),
     ) {
         accepts::<PluginApiMutex>(scope, taste, &draws)?;
+    }
+
+    #[test]
+    fn nor_a_writer(scope in a_writer_scope(), taste in a_taste(), draws in some_draws()) {
+        accepts::<WriterLease<JobId>>(scope, taste, &draws)?;
+    }
+
+    #[test]
+    fn nor_the_writer_lease_of_openshift(
+        scope in a_writerlease_scope(), taste in a_taste(), draws in some_draws(),
+    ) {
+        accepts::<Writerlease>(scope, taste, &draws)?;
     }
 
     #[test]

@@ -8,15 +8,20 @@ use fencepost::job::{JobConfig, JobTerms, Misfire, Overlap};
 use fencepost::lease::{LeaseConfig, Protection};
 use fencepost::mutex::{Fairness, MutexConfig, MutexTerms};
 use fencepost::time::{Ppm, Span};
+use fencepost::writer::{Arbiter, Backoff, WriterConfig, WriterTerms};
 use fencepost_models::checker::{Budget, Scope, Spend};
 use fencepost_models::property::{Property, PropertySet};
 use fencepost_models::upstream::calls_mutex::CallsConfig;
 use fencepost_models::upstream::ocm_flag::OcmConfig;
+use fencepost_models::upstream::openshift_writerlease::WriterleaseConfig;
 use fencepost_models::upstream::plugin_api_mutex::PluginApiConfig;
 use fencepost_models::world::{Bounds, Setup};
 use proptest::prelude::*;
 
 const SECOND: Span = Span::from_secs(1);
+
+/// A tick, two, and then a term.
+const WAITS: Backoff = Backoff { first: Duration::from_secs(1), factor: 2, steps: 1, jitter: Ppm::ZERO };
 
 /// A scope in ticks, before an algorithm gives it a configuration.
 #[derive(Clone, Debug)]
@@ -158,6 +163,30 @@ impl Shape {
             build_deadline: deadline.map(|ticks| SECOND * ticks),
         };
         self.scope(config, SECOND)
+    /// For a writer of one object, under a lock or not, if its mutex accepts such a configuration.
+    pub(crate) fn of_writer(&self, term: u64, locked: bool) -> Option<Scope<WriterTerms>> {
+        let mutex = self.of_mutex(Fairness::Unordered, None)?.setup.config.config().clone();
+        let config = WriterConfig {
+            term: Duration::from_secs(term),
+            retry_interval: Duration::from_secs(1),
+            backoff: WAITS,
+            slots: 1,
+            arbiter: if locked { Arbiter::Lock(mutex) } else { Arbiter::Work },
+            ..WriterConfig::default()
+        };
+        Some(Shape::writing(self.scope(config.terms().ok()?, SECOND)))
+    }
+
+    /// For the writer lease of OpenShift's router.
+    pub(crate) fn of_writerlease(&self, lease: u64) -> Scope<WriterleaseConfig> {
+        let (lease, retry_interval) = (SECOND * lease, SECOND);
+        Shape::writing(self.scope(WriterleaseConfig { lease, retry_interval, backoff: WAITS }, SECOND))
+    }
+
+    fn writing<C>(scope: Scope<C>) -> Scope<C> {
+        let of_writers = [Property::NoJobLost, Property::NothingAfterClose, Property::LossNoticed];
+        let judged = scope.judged.or(PropertySet::of(&of_writers));
+        Scope { setup: Setup { jobs: 1, ..scope.setup }, judged, ..scope }
     }
 
     /// For the plugin API's mutex, refreshed every so many seconds.
@@ -216,6 +245,15 @@ pub(crate) fn a_flag_scope() -> impl Strategy<Value = Scope<FlagTerms>> {
 pub(crate) fn an_ocm_flag_scope() -> impl Strategy<Value = Scope<OcmConfig>> {
     (a_shape(), any::<bool>(), prop::option::of(1..=6u64))
         .prop_map(|(shape, namesakes, deadline)| shape.of_ocm_flag(namesakes, deadline))
+/// Scopes for a writer.
+pub(crate) fn a_writer_scope() -> impl Strategy<Value = Scope<WriterTerms>> {
+    (a_shape(), 1..=3u64, any::<bool>())
+        .prop_filter_map("the mutex would refuse it", |(shape, term, locked)| shape.of_writer(term, locked))
+}
+
+/// Scopes for the writer lease of OpenShift's router.
+pub(crate) fn a_writerlease_scope() -> impl Strategy<Value = Scope<WriterleaseConfig>> {
+    (a_shape(), 1..=3u64).prop_map(|(shape, lease)| shape.of_writerlease(lease))
 }
 
 /// A little of much, or more of two things, which then meet more often.
