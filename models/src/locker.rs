@@ -107,6 +107,7 @@ impl Subject for Locker {
     fn preemption(config: &LockerTerms) -> Preemption {
         Preemption {
             notice: config.notice(),
+            waiter_notice: config.notice(),
             grace: config.grace(),
             limit: config.limit(),
             contention: config.contention(),

@@ -222,11 +222,11 @@ impl<M: Subject> World<M> {
             Stage::Holding | Stage::Waiting | Stage::Idle | Stage::Leaving => return,
         };
         let calm = self.calm_since([id, by.instance].into_iter());
-        let due = since.max(at).max(calm) + self.slowest(self.terms_of_preemption().notice) + self.travel();
-        if self.now > due {
-            let waiting = self.instances[id.index()].caller.stage == Stage::Waiting;
-            let facts = Facts { waiting, ..Facts::default() };
-            self.violated(Property::PreemptionNoticed, id, Some(by.instance), facts);
+        let Preemption { notice, waiter_notice, .. } = self.terms_of_preemption();
+        let notice = if instance.caller.stage == Stage::Waiting { waiter_notice } else { notice };
+        let due = since.max(at).max(calm) + self.slowest(notice) + self.travel();
+        if notice != Span::MAX && self.now > due {
+            self.violated(Property::PreemptionNoticed, id, Some(by.instance), Facts::default());
         }
     }
 

@@ -329,8 +329,10 @@ pub enum Told {
 /// What a lock promises that lets newer requests win. What is switched off is [`Span::MAX`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Preemption {
-    /// Within what time whoever has to give way to a newer request learns of it, if nothing goes wrong.
+    /// Within what time a holder learns of a newer request, if nothing goes wrong.
     pub notice: Span,
+    /// Within what time a waiter does.
+    pub waiter_notice: Span,
     /// How long a holder that was asked to yield may go on.
     pub grace: Span,
     /// How long anybody may hold.
@@ -420,7 +422,13 @@ pub trait Subject: Machine<Config: Serialize + for<'de> Deserialize<'de>, Store:
 
     /// How newer requests are met. Asked only if it preempts.
     fn preemption(_: &Self::Config) -> Preemption {
-        Preemption { notice: Span::MAX, grace: Span::MAX, limit: Span::MAX, contention: Span::MAX }
+        Preemption {
+            notice: Span::MAX,
+            waiter_notice: Span::MAX,
+            grace: Span::MAX,
+            limit: Span::MAX,
+            contention: Span::MAX,
+        }
     }
 
     /// A writer's request for what is said about its work on one object; `None`, if it has none.

@@ -209,7 +209,7 @@ impl<C: Clone> Scenario<C> {
         let bounds = Bounds { progress: bounds.progress + M::lateness(&config), ..bounds };
         // Long enough for a storm of requests to be one.
         let contention = if M::PREEMPTS { M::preemption(&config).contention } else { Span::ZERO };
-        let patience = if contention == Span::MAX { Span::from_secs(120) } else { contention * 2 };
+        let patience = if contention == Span::MAX { Span::ZERO } else { contention * 2 };
         let calm = ttl * 3 + patience;
         let heal = Time::ZERO + shape.storm;
         let drain = heal + calm;

@@ -33,7 +33,7 @@
 //! # What is left out, and what is assumed
 //!
 //! - A caller who would wait for ever asks again when `Lock` fails, on a new locker, as it has to: a locker is used once.
-//! - A query that waits is asked about every 100 ms, and so is a listener: see [`super::advisory`].
+//! - A query that waits is asked about every second, and so is a listener: see [`super::advisory`].
 //! - The server ends the sessions of a process that it has not heard of for 15 s. How soon a real one notices depends on
 //!   its configuration; upstream leaves it to the system's. A second of silence more or less changes no verdict.
 //! - The server has room for few connections, so that a run can use them up (L9). The goroutine of a locker that failed
@@ -75,7 +75,7 @@ pub struct AcylConfig {
     pub session_timeout: Span,
     /// How many connections the server has room for.
     pub room: u32,
-    /// Between two looks at what a real server would say by itself. 100 ms.
+    /// Between two looks at what a real server would say by itself. 1 s.
     pub poll: Span,
 }
 
@@ -92,7 +92,7 @@ impl Default for AcylConfig {
             reconnect: Span::from_secs(10),
             session_timeout: Span::from_secs(15),
             room: 100,
-            poll: Span::from_millis(100),
+            poll: Span::from_secs(1),
         }
     }
 }
@@ -161,6 +161,8 @@ pub struct AcylLocker {
     /// Connections of a locker that failed, and when its goroutine ends.
     failing: Option<(Vec<Session>, Instant)>,
     ping: Timer,
+    /// Connections that are being closed.
+    closing: Vec<Session>,
     phase: Phase,
 }
 
@@ -216,6 +218,8 @@ struct Pin {
     watch: Watch,
     /// Whether the pinger still runs: it ends with the first ping that fails.
     pings: bool,
+    /// Whether it unlocked by itself, and that failed.
+    owns: bool,
 }
 
 /// The goroutine.
@@ -263,6 +267,7 @@ impl Machine for AcylLocker {
             leaked: 0,
             failing: None,
             ping: Timer::OFF,
+            closing: Vec::new(),
             phase: Phase::AtRest,
         }
     }
@@ -300,6 +305,7 @@ impl Machine for AcylLocker {
         if let Some((session, _)) = &mut self.pool {
             session.relocate(map);
         }
+        self.closing.iter_mut().for_each(|session| session.relocate(map));
         if let Some((sessions, until)) = &mut self.failing {
             sessions.iter_mut().for_each(|session| session.relocate(map));
             map.deadline(until);
@@ -430,8 +436,9 @@ impl AcylLocker {
         if self.ping == Timer::OFF {
             self.ping = Timer::after(now, config.ping_interval);
         }
-        self.phase =
-            Phase::Notifying { pin: Pin { session, listener, context, end, receive, watch, pings: true } };
+        self.phase = Phase::Notifying {
+            pin: Pin { session, listener, context, end, receive, watch, pings: true, owns: false },
+        };
         let (room, patience) = (config.room, config.session_timeout);
         out.store(Call::Notify, PgOp::Notify { session, room, patience });
     }
@@ -444,7 +451,7 @@ impl AcylLocker {
                 let pin = pin.clone();
                 if failed {
                     self.leaked += 1;
-                    return self.fail(now, &pin, Vec::new(), out);
+                    return self.fail(now, &pin, out);
                 }
                 self.listen(config, pin, config.reconnect, out);
             }
@@ -474,10 +481,19 @@ impl AcylLocker {
                     self.fail_late(config, now, &pin, out);
                 }
             },
+            // Of what it does by itself, nobody hears.
+            (Call::Unlock, Phase::Delaying { pin, .. } | Phase::Holding { pin }) => pin.owns |= failed,
             // R1
             (Call::Unlock, Phase::Releasing { pin, preempted, .. }) => {
                 let (session, preempted) = (pin.session, *preempted);
                 self.end(session, failed, preempted, out);
+            }
+            (Call::Close, _) => {
+                if failed {
+                    self.close(Vec::new(), out);
+                } else {
+                    self.closing.clear();
+                }
             }
             (Call::Receive, _) => self.received(config, now, answer),
             (Call::Ping, _) => {
@@ -487,16 +503,7 @@ impl AcylLocker {
                     offer(config, now, pin);
                 }
             }
-            (
-                Call::Notify
-                | Call::Listen
-                | Call::Lock
-                | Call::Fetch
-                | Call::Cancel
-                | Call::Unlock
-                | Call::Close,
-                _,
-            ) => {}
+            (Call::Notify | Call::Listen | Call::Lock | Call::Fetch | Call::Cancel | Call::Unlock, _) => {}
         }
     }
 
@@ -524,20 +531,23 @@ impl AcylLocker {
         out.forget(Call::Receive);
         out.store(Call::Cancel, PgOp::Cancel(pin.session));
         self.failing = Some((vec![pin.session, pin.listener], now.mono + config.preemption_timeout));
-        self.fail(now, pin, Vec::new(), out);
+        self.fail(now, pin, out);
     }
 
     fn close_failing(&mut self, out: Out<'_>) {
         if let Some((sessions, _)) = self.failing.take() {
-            out.store(Call::Close, PgOp::Close(sessions));
+            self.close(sessions, out);
         }
     }
 
+    /// Closes these, and what was to be closed before: that needs nobody's consent.
+    fn close(&mut self, sessions: Vec<Session>, out: Out<'_>) {
+        self.closing.extend(sessions);
+        out.store(Call::Close, PgOp::Close(self.closing.clone()));
+    }
+
     /// F1, F2
-    fn fail(&mut self, now: Now, pin: &Pin, closes: Vec<Session>, out: Out<'_>) {
-        if !closes.is_empty() {
-            out.store(Call::Close, PgOp::Close(closes));
-        }
+    fn fail(&mut self, now: Now, pin: &Pin, out: Out<'_>) {
         if pin.context == Instant::MAX {
             self.phase = Phase::Pausing { until: now.mono + Span::from_secs(1) };
         } else {
@@ -548,8 +558,13 @@ impl AcylLocker {
 
     fn release(&mut self, config: &AcylConfig, now: Now, pin: Pin, preempted: bool, out: Out<'_>) {
         out.forget(Call::Receive);
+        self.close(vec![pin.listener], out);
+        // A second unlock is an error, and nothing else.
+        if matches!(pin.watch, Watch::Ghost | Watch::Dropped) {
+            out.forget(Call::Unlock);
+            return self.end(pin.session, pin.owns, preempted, out);
+        }
         out.store(Call::Unlock, PgOp::Unlock(pin.session));
-        out.store(Call::Close, PgOp::Close(vec![pin.listener]));
         self.phase = Phase::Releasing { pin, until: now.mono + config.unlock_timeout, preempted };
     }
 
@@ -690,6 +705,17 @@ fn offer(config: &AcylConfig, now: Now, pin: &mut Pin) {
     }
 }
 
+pub(super) fn told(event: &Event) -> Told {
+    match event {
+        Event::Acquired => Told::Acquired(None),
+        Event::Asked => Told::Asked,
+        Event::Preempted => Told::Preempted,
+        Event::Failed => Told::Denied,
+        Event::Released => Told::Released,
+        Event::Rejected => Told::Rejected,
+    }
+}
+
 impl Subject for AcylLocker {
     const READS_WALL: bool = false;
     const PREEMPTS: bool = true;
@@ -717,14 +743,7 @@ impl Subject for AcylLocker {
     }
 
     fn told(event: &Event) -> Told {
-        match event {
-            Event::Acquired => Told::Acquired(None),
-            Event::Asked => Told::Asked,
-            Event::Preempted => Told::Preempted,
-            Event::Failed => Told::Denied,
-            Event::Released => Told::Released,
-            Event::Rejected => Told::Rejected,
-        }
+        told(event)
     }
 
     fn belief(&self) -> Option<Instant> {
@@ -740,13 +759,15 @@ impl Subject for AcylLocker {
     }
 
     fn lateness(config: &AcylConfig) -> Span {
-        config.lock_timeout * 3 + config.max_lock_duration + config.preemption_timeout * 2
+        config.lock_timeout + config.max_lock_duration + config.preemption_timeout
     }
 
-    /// A notification arrives at once; the maximum duration is followed by the preemption timeout.
+    /// A notification arrives at once; the maximum duration is followed by the preemption timeout. A waiter learns that it
+    /// was superseded once it has the lock: how the original is made, though its documentation says otherwise.
     fn preemption(config: &AcylConfig) -> Preemption {
         Preemption {
             notice: config.poll * 2 + Span::from_millis(500),
+            waiter_notice: Span::MAX,
             grace: config.preemption_timeout,
             limit: config.max_lock_duration + config.preemption_timeout,
             contention: Span::MAX,

@@ -16,7 +16,9 @@
 //! | [`acyl_locker`] | acyl's preemptive locker over it |
 //! | [`ocm_flag`] | the leadership flag of OCM's SDK, and its table |
 //! | [`openshift_writerlease`] | the writer lease of OpenShift's router |
+//! | [`acyl_fake_locker`] | the same over its fake provider, within one process |
 
+pub mod acyl_fake_locker;
 pub mod acyl_locker;
 pub mod advisory;
 #[cfg(test)]

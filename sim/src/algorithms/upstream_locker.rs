@@ -2,8 +2,9 @@
 
 use fencepost::time::Span;
 use fencepost_models::fault::{Fault, FaultSet};
-use fencepost_models::property::{Property, Violation};
+use fencepost_models::property::{Fate, Property, Violation};
 use fencepost_models::subject::Knot;
+use fencepost_models::upstream::acyl_fake_locker::{FakeConfig, FakeLocker};
 use fencepost_models::upstream::acyl_locker::{AcylConfig, AcylLocker};
 
 use crate::algorithm::{Algorithm, Defect, Dice, Registration};
@@ -11,7 +12,7 @@ use crate::scenario::pick;
 
 /// Every one of them.
 pub(super) fn all() -> Vec<Box<dyn Algorithm>> {
-    vec![Box::new(acyl_locker())]
+    vec![Box::new(acyl_locker()), Box::new(acyl_fake_locker())]
 }
 
 /// What can happen between a process and its database over connections: nothing is doubled, and what is lost is lost with
@@ -39,7 +40,8 @@ fn acyl_locker() -> Registration<AcylLocker> {
             Property::BoundedHold,
         ])
         .meets(faults())
-        .known_defects(&[LATE, L1, L2, L4, L3, L7, L9, L5, L6])
+        .suffers(FaultSet::of(&[Fault::CutToStore, Fault::ErrorBefore]))
+        .known_defects(&[L1, L2, L4, L3, L7, L9, L5, L6])
 }
 
 /// Its defaults, but for a maximum that matters within a run, and few connections.
@@ -56,13 +58,6 @@ fn acyl_config(dice: &mut Dice) -> AcylConfig {
 fn has(violation: &Violation, knot: Knot) -> bool {
     violation.facts.knot == Some(knot)
 }
-
-const LATE: Defect = Defect {
-    label: "late",
-    sentence: "a waiter that was superseded learns so when it has the lock, and not before",
-    breaks: &[Property::PreemptionNoticed],
-    recognise: |violation| violation.facts.waiting,
-};
 
 const L1: Defect = Defect {
     label: "L1",
@@ -96,7 +91,7 @@ const L5: Defect = Defect {
     label: "L5",
     sentence: "a notification that comes before its holder listens is never heard: the newest request loses",
     breaks: &[Property::PreemptionNoticed],
-    recognise: |violation| violation.facts.knot.is_none() && !violation.facts.waiting,
+    recognise: |violation| violation.facts.knot.is_none() || has(violation, Knot::Leaked),
 };
 
 const L6: Defect = Defect {
@@ -126,4 +121,49 @@ const L9: Defect = Defect {
     sentence: "what fails to notify keeps its connection for ever, until there is none left",
     breaks: &[Property::Progress],
     recognise: |violation| has(violation, Knot::Leaked),
+};
+
+/// The fake provider: goroutines of one process share a slot, so that nothing is lost on the way; they may be slow.
+fn acyl_fake_locker() -> Registration<FakeLocker> {
+    Registration::new(
+        "upstream/acyl-fake-locker",
+        "acyl's preemptive locker over its fake provider",
+        |dice| FakeConfig {
+            max_lock_duration: Span::from_secs(pick(dice, &[40, 60])),
+            lock_delay: Span::from_secs(pick(dice, &[1, 3])),
+            ..FakeConfig::default()
+        },
+    )
+    .promises(&[Property::BelievedExclusion, Property::OwnerOnlyRelease, Property::Progress])
+    .meets(FaultSet::of(&[Fault::Pause, Fault::Cancel, Fault::ForgetUnlock, Fault::UnlockTwice]))
+    .known_defects(&[F1, F3, F4, F2])
+}
+
+const F1: Defect = Defect {
+    label: "F1",
+    sentence: "whoever waits keeps the mutex that the holder's unlock needs: a wait for a held lock never succeeds",
+    breaks: &[Property::Progress],
+    recognise: |_| true,
+};
+
+const F2: Defect = Defect {
+    label: "F2",
+    sentence: "a loser's release, a second unlock, or the end of an old maximum takes out the token of whoever holds",
+    breaks: &[Property::OwnerOnlyRelease, Property::BelievedExclusion],
+    recognise: |_| true,
+};
+
+const F3: Defect = Defect {
+    label: "F3",
+    sentence: "a message to one who has not locked yet ends in its unlock, which frees another one's lock",
+    breaks: &[Property::OwnerOnlyRelease],
+    recognise: |violation| has(violation, Knot::Ghost),
+};
+
+const F4: Defect = Defect {
+    label: "F4",
+    sentence: "an unlock of what was never locked waits, and eats the token of the next one who locks",
+    breaks: &[Property::BelievedExclusion],
+    // Its token was not taken out by anybody: it was never there.
+    recognise: |violation| violation.facts.fate == Fate::Natural,
 };
