@@ -273,9 +273,6 @@ pub struct Facts {
     /// It had been asked to yield.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub asked: bool,
-    /// It was waiting for the lock.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub waiting: bool,
     /// The culprit's caller had ended its part.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub ended: bool,
