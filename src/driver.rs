@@ -51,5 +51,5 @@ pub use identity::NoRandomness;
 pub use job::{Job, JobRun};
 pub use mutex::{Guard, LockError, Lost, Mutex};
 pub use once::{Once, OnceError, OnceRun};
-pub use store::{Left, StartError, Store, Unfinished};
+pub use store::{Left, OpenStoreError, StartError, Store, Unfinished};
 pub use tasks::Report;

@@ -57,6 +57,13 @@ fn a_waiter_times_out_and_is_refused_when_the_store_closes() {
 }
 
 #[test]
+fn a_store_is_opened_by_its_address() {
+    assert!(!Store::open("memory:").unwrap().limits().durable);
+    let error = Store::open("memory").unwrap_err().to_string();
+    assert!(error.contains("accepted: memory:"), "{error}");
+}
+
+#[test]
 fn callbacks_are_plain_functions_on_threads_of_their_own() {
     let store = Store::memory().unwrap();
     let (sender, runs) = mpsc::channel();

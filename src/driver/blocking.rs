@@ -32,7 +32,9 @@ use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
 
 use super::tasks::Run;
-use super::{JobRun, LockError, Lost, OnceError, OnceRun, Report, SetupError, StartError, Unfinished};
+use super::{
+    JobRun, LockError, Lost, OnceError, OnceRun, OpenStoreError, Report, SetupError, StartError, Unfinished,
+};
 use crate::engine::Engine;
 use crate::engine::memory::Memory;
 use crate::job::{JobConfig, Outcome};
@@ -50,6 +52,9 @@ pub enum OpenError {
     /// The thread is there, the store is not.
     #[error(transparent)]
     Start(#[from] StartError),
+    /// The store at an address cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenStoreError),
 }
 
 /// A thread that moves a runtime until nobody needs it any more.
@@ -62,7 +67,7 @@ struct Runner {
 
 impl Runner {
     fn start() -> Result<Arc<Runner>, io::Error> {
-        let runtime = Builder::new_current_thread().enable_time().build()?;
+        let runtime = Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
         let (stop, stopped) = oneshot::channel::<()>();
         thread::Builder::new().name("fencepost".into()).spawn(move || {
@@ -90,6 +95,17 @@ impl Store {
     /// [`OpenError`], if the operating system gives no thread or no randomness.
     pub fn memory() -> Result<Store, OpenError> {
         Store::start(Memory::new())
+    }
+
+    /// The store at this address; see [`super::Store::open`].
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`], if the address is none, its store does not answer, or the operating system gives no thread.
+    pub fn open(address: &str) -> Result<Store, OpenError> {
+        let runner = Runner::start()?;
+        let store = runner.handle.block_on(super::Store::open(address))?;
+        Ok(Store { store, runner })
     }
 
     /// A store that rests on this engine.

@@ -13,8 +13,8 @@ use super::identity::{self, NoRandomness};
 use super::index::Resident;
 use super::pending::Pending;
 use super::shared::Core;
-use crate::engine::Engine;
 use crate::engine::memory::Memory;
+use crate::engine::{self, Engine};
 use crate::store::Limits;
 
 /// A store, and the task that wakes what rests on it. Cheap to clone; clones are the same store.
@@ -49,6 +49,18 @@ pub enum StartError {
     /// Nobody could be told apart.
     #[error(transparent)]
     NoRandomness(#[from] NoRandomness),
+}
+
+/// Why a store cannot be opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenStoreError {
+    /// Its engine cannot be opened.
+    #[error(transparent)]
+    Engine(#[from] engine::OpenError),
+    /// The engine is there, the store is not.
+    #[error(transparent)]
+    Start(#[from] StartError),
 }
 
 /// What had not ended when the time to close a store was over.
@@ -86,15 +98,38 @@ impl Store {
         Store::start(Memory::new()).expect("a store in memory starts inside a tokio runtime")
     }
 
+    /// The store at this address: `memory:`, or one of those of [`engine::open`](crate::engine::open()).
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let store = fencepost::driver::Store::open("memory:").await?;
+    /// assert!(store.limits().pushes);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`OpenStoreError`], if the address is none, its store does not answer, or there is no runtime here.
+    pub async fn open(address: &str) -> Result<Store, OpenStoreError> {
+        let engine = engine::open(address).await?;
+        Ok(Store::start_shared(engine)?)
+    }
+
     /// A store that rests on this engine.
     ///
     /// # Errors
     ///
     /// [`StartError`], outside a tokio runtime, or if the operating system gives no randomness.
     pub fn start(engine: impl Engine) -> Result<Store, StartError> {
+        Store::start_shared(Arc::new(engine))
+    }
+
+    fn start_shared(engine: Arc<dyn Engine>) -> Result<Store, StartError> {
         let runtime = Handle::try_current().map_err(|_| StartError::NoRuntime)?;
         identity::prepare()?;
-        Ok(Store { core: Core::new(Arc::new(engine), runtime) })
+        Ok(Store { core: Core::new(engine, runtime) })
     }
 
     /// What its engine can do.

@@ -1,0 +1,28 @@
+//! Two instances of the service on one store in memory.
+//!
+//! ```text
+//! cargo run --package service
+//! ```
+
+use std::sync::Arc;
+
+use fencepost::driver::Store;
+use fencepost::engine::memory::Memory;
+use service::{Error, Ledger, Service};
+
+#[tokio::main]
+async fn main() -> Result<(), Error> {
+    // Each instance would open a store of its own: Store::open("postgres://…").
+    let memory = Memory::new();
+    let ledger = Arc::new(Ledger::default());
+    let here = Service::start(Store::start(memory.share())?, ledger.clone())?;
+    let there = Service::start(Store::start(memory.share())?, ledger.clone())?;
+    for amount in 1..=10 {
+        tokio::try_join!(here.write(amount), there.write(amount))?;
+    }
+    here.remind("17", "water the plants").await?;
+    there.stop().await?;
+    here.stop().await?;
+    println!("{} in the ledger, reminders {:?}", ledger.total(), ledger.reminders());
+    Ok(())
+}

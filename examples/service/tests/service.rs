@@ -1,0 +1,43 @@
+//! Two instances, as in the example's main.
+#![allow(clippy::disallowed_types, reason = "a test has a deadline")]
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use fencepost::driver::Store;
+use fencepost::engine::memory::Memory;
+use service::{Error, Ledger, Service};
+
+const SOON: Duration = Duration::from_secs(20);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn instances_write_in_turns_sum_once_and_remind_once() -> Result<(), Error> {
+    let memory = Memory::new();
+    let ledger = Arc::new(Ledger::default());
+    let start = || Service::start(Store::start(memory.share())?, ledger.clone());
+    let (here, there) = (start()?, start()?);
+    for amount in 1..=10 {
+        tokio::try_join!(here.write(amount), there.write(amount))?;
+    }
+    assert_eq!(ledger.total(), 2 * 55);
+    here.remind("17", "water the plants").await?;
+    assert!(there.remind("17", "again").await.is_err(), "the key is taken");
+    let began = Instant::now();
+    while ledger.reminders().is_empty() || ledger.sums().is_empty() {
+        assert!(began.elapsed() < SOON, "nobody reminds or sums");
+        tokio::task::yield_now().await;
+    }
+    there.stop().await?;
+    here.stop().await?;
+    assert_eq!(ledger.reminders(), ["water the plants"]);
+    assert_eq!(ledger.sums().len(), 1, "one of the two has made it");
+    Ok(())
+}
+
+#[test]
+fn a_writer_with_an_old_token_is_refused() {
+    let ledger = Ledger::default();
+    assert!(ledger.write(fencepost::store::FencingToken(7), 1).is_ok());
+    let error = ledger.write(fencepost::store::FencingToken(6), 1).expect_err("it comes too late");
+    assert_eq!(error.to_string(), "token 6 comes after 7");
+}
