@@ -30,6 +30,7 @@ mod calls;
 mod cell;
 
 mod error;
+mod flag;
 mod identity;
 mod index;
 mod job;
@@ -47,6 +48,7 @@ mod turns;
 pub mod wire;
 
 pub use error::SetupError;
+pub use flag::{Flag, PetitionError};
 pub use identity::NoRandomness;
 pub use job::{Job, JobRun};
 pub use mutex::{Guard, LockError, Lost, Mutex};

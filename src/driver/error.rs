@@ -3,6 +3,7 @@
 use core::time::Duration;
 use std::string::String;
 
+use crate::flag::FlagConfigError;
 use crate::job::JobConfigError;
 use crate::lease::ConfigError;
 use crate::store::Limits;
@@ -17,6 +18,9 @@ pub enum SetupError {
     /// A job's configuration makes no sense.
     #[error(transparent)]
     Job(#[from] JobConfigError),
+    /// A flag's configuration makes no sense.
+    #[error(transparent)]
+    Flag(#[from] FlagConfigError),
     /// It has no name.
     #[error("the key is empty; it needs at least one character")]
     KeyEmpty,

@@ -25,6 +25,7 @@
 //! older version ignores it, and one of a newer version must do without it. A record that is not understood is
 //! no answer ([`Answer::Unknown`](crate::store::Answer::Unknown)): the machine asks again, and does no harm.
 
+mod flag;
 mod job;
 mod mutex;
 mod once;

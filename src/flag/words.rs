@@ -158,6 +158,7 @@ pub enum Misuse {
 
 /// A hint to the others.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
 pub enum Message {
     /// Nobody leads any more.
     Freed,

@@ -7,12 +7,14 @@ use std::vec::Vec;
 use proptest::prelude::*;
 
 use super::*;
+use crate::flag::{self, Flag, Process};
 use crate::job::{Job, Meta, Outcome, Progress};
 use crate::line::{self, Owner, Place};
 use crate::machine::Identity;
 use crate::mutex::Mutex;
 use crate::once::{self, JobKey, Message, Once, State, Task};
 use crate::run::{self, Record};
+use crate::store::FencingToken;
 use crate::time::{Span, StoreTime};
 
 fn bytes(key: &impl WireKey) -> Vec<u8> {
@@ -127,6 +129,17 @@ fn the_format_is_pinned() {
     assert_eq!(Scheduler::read_message(text), Some(message));
     assert_eq!(Scheduler::read_message("{}"), None);
 
+    let process = Process::new("p").unwrap();
+    check::<<Flag as Wire>::Record>(
+        flag::Record { owner, process: process.clone() },
+        r#"{"owner":{"identity":7,"attempt":3},"process":"p"}"#,
+    );
+    let petition = flag::Message::Petition { term: FencingToken(5), number: owner, by: process };
+    let text = r#"{"petition":{"term":5,"number":{"identity":7,"attempt":3},"by":"p"}}"#;
+    assert_eq!(Flag::write_message(&petition).as_deref(), Some(text));
+    assert_eq!(Flag::read_message(text), Some(petition));
+    assert_eq!(Flag::write_message(&flag::Message::Freed), None, "engines say that themselves");
+
     let hex = |key: &dyn Fn(&mut Vec<u8>)| {
         let mut bytes = Vec::new();
         key(&mut bytes);
@@ -135,6 +148,7 @@ fn the_format_is_pinned() {
     let place = line::Key::Place(Place { since: at(258), owner });
     let job = JobKey::new("a\0b").unwrap();
     assert_eq!(hex(&|bytes| line::Key::Lock.write(bytes)), "00");
+    assert_eq!(hex(&|bytes| ().write(bytes)), "00");
     assert_eq!(hex(&|bytes| place.write(bytes)), "010000000000000102000000000000000700000003");
     assert_eq!(hex(&|bytes| run::Key::Lock(line::Key::Lock).write(bytes)), "0000");
     assert_eq!(hex(&|bytes| run::Key::Work.write(bytes)), "01");
