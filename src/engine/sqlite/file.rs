@@ -311,3 +311,58 @@ impl Patience<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::{Key, Request};
+    use crate::store::{Expect, Op};
+
+    fn put(key: &str, bytes: usize) -> Task {
+        let key = Key::from(key.as_bytes());
+        let op = Op::PutIf { key, expect: Expect::Absent, record: "x".repeat(bytes).into(), ttl: None };
+        Task::Request(Request { space: "space".into(), op })
+    }
+
+    fn get(key: &str) -> Task {
+        Task::Request(Request { space: "space".into(), op: Op::Get { key: Key::from(key.as_bytes()) } })
+    }
+
+    #[test]
+    fn on_a_full_disk_what_fits_is_done_and_the_rest_is_unknown_and_undone() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut file = File::open(&folder.path().join("store.db"), &SqliteOptions::default()).unwrap();
+        let size =
+            |file: &File, pages: i64| file.database.pragma_update(None, "max_page_count", pages).unwrap();
+        let carry_out = |file: &mut File, tasks: &[Task]| -> Vec<Option<Answer<_, _>>> {
+            let patience = Patience { until: Instant::now() + Duration::from_secs(5), is_over: &|| false };
+            file.carry_out(tasks, &patience)
+                .into_iter()
+                .map(|reply| reply.map(|reply| reply.answer))
+                .collect()
+        };
+        size(&file, 12);
+        let answers =
+            carry_out(&mut file, &[put("small", 10), put("large", 1 << 20), get("small"), get("large")]);
+        assert!(matches!(&answers[0], Some(Answer::Applied(_))), "{answers:?}");
+        assert!(answers[1].is_none(), "a refusal would say that another entry is there");
+        assert!(matches!(&answers[2], Some(Answer::Found(Some(_)))), "{answers:?}");
+        assert_eq!(answers[3], Some(Answer::Found(None)));
+        size(&file, 1 << 20);
+        let answers = carry_out(&mut file, &[put("large", 1 << 20)]);
+        assert!(matches!(&answers[..], [Some(Answer::Applied(_))]), "there is room again");
+    }
+
+    #[test]
+    fn hints_are_in_order_and_only_those_that_were_committed() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut file = File::open(&folder.path().join("store.db"), &SqliteOptions::default()).unwrap();
+        file.execute("BEGIN").unwrap();
+        hints::write(&file.database, "space", Some("undone")).unwrap();
+        file.execute("ROLLBACK").unwrap();
+        assert_eq!(file.news().map(|news| news.newest), Some(0));
+        hints::write(&file.database, "space", Some("done")).unwrap();
+        assert_eq!(file.news().map(|news| news.newest), Some(1));
+        assert_eq!(file.news().map(|news| news.newest), Some(1), "nothing is heard twice");
+    }
+}
