@@ -2,6 +2,7 @@
 
 use std::sync::Mutex;
 use std::thread;
+use std::time::Instant;
 
 use fencepost::engine::Engine;
 use fencepost::store::{Answer, Entry, Op, Revision};
@@ -69,7 +70,14 @@ fn one_wins(callers: &[Caller], space: &str) -> Result<(), Breach> {
 fn nothing_is_lost(callers: &[Caller], space: &str) -> Result<(), Breach> {
     let sums = all(callers, |_, caller| {
         let mut mine = Vec::new();
+        let until = Instant::now() + caller.patience;
         while mine.len() < ADDITIONS as usize {
+            if Instant::now() > until {
+                return Err(Breach::of(
+                    Rule::Atomic,
+                    format!("after {mine:?} nothing can be added any more"),
+                ));
+            }
             mine.extend(add_one(caller, space)?);
         }
         Ok(mine)

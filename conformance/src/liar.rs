@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use fencepost::engine::{Ear, Engine, EngineAnswer, Key, Reply, Request, Responder, Text};
 use fencepost::store::{Answer, Entry, Expect, Limits, Op, Revision};
@@ -47,7 +48,7 @@ pub enum Lie {
     KnowsNothing,
     /// Every tenth request is forgotten.
     ForgetsRequests,
-    /// Every tenth write is put off until the next request.
+    /// A write is put off for a while, and whatever comes meanwhile overtakes it.
     Reorders,
     /// Nobody hears anything.
     IsDeaf,
@@ -132,25 +133,31 @@ impl<C: Candidate> Liar<C> {
 
 impl<C: Candidate> Candidate for Liar<C> {
     fn open(&self) -> Arc<dyn Engine> {
-        let [engine, other] = [self.honest.open(), self.honest.open()];
+        let engine = self.honest.open();
         let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
         memory.handles += 1;
         let handle = memory.handles;
-        Arc::new(Handle { engine, other, lie: self.lie, memory: self.memory.clone(), handle })
+        Arc::new(Handle { engine, lie: self.lie, memory: self.memory.clone(), handle, late: Arc::default() })
     }
 
-    fn patience(&self) -> std::time::Duration {
-        std::time::Duration::from_secs(2)
+    fn patience(&self) -> Duration {
+        Duration::from_secs(5)
     }
 }
 
 #[derive(Debug)]
 struct Handle {
     engine: Arc<dyn Engine>,
-    other: Arc<dyn Engine>,
     lie: Lie,
     memory: Arc<Mutex<Memory>>,
     handle: u32,
+    /// What was put off.
+    late: Arc<Mutex<Vec<(Request, Responder)>>>,
+}
+
+fn catch_up(engine: &dyn Engine, late: &Mutex<Vec<(Request, Responder)>>) {
+    let late = std::mem::take(&mut *late.lock().unwrap_or_else(PoisonError::into_inner));
+    late.into_iter().for_each(|(request, responder)| engine.submit(request, responder));
 }
 
 fn ask(engine: &dyn Engine, request: &Request) -> Reply {
@@ -200,6 +207,19 @@ impl Handle {
         }
         self.bend_clock(&mut memory, &mut reply);
         Some(reply)
+    }
+
+    fn reorder(&self, request: Request, responder: Responder) {
+        if !matches!(request.op, Op::PutIf { .. }) {
+            self.engine.submit(request, responder);
+            return catch_up(&*self.engine, &self.late);
+        }
+        self.late.lock().unwrap_or_else(PoisonError::into_inner).push((request, responder));
+        let (engine, late) = (self.engine.clone(), self.late.clone());
+        std::thread::spawn(move || {
+            std::thread::park_timeout(Duration::from_millis(5));
+            catch_up(&*engine, &late);
+        });
     }
 
     fn write_over(&self, request: &Request, found: &Entry<Text>) {
@@ -295,10 +315,7 @@ impl Engine for Handle {
 
     fn submit(&self, request: Request, responder: Responder) {
         if self.lie == Lie::Reorders {
-            // Reads have a lane of their own, and overtake writes.
-            let is_read = matches!(request.op, Op::Get { .. } | Op::List { .. });
-            let lane = if is_read { &self.other } else { &self.engine };
-            return lane.submit(request, responder);
+            return self.reorder(request, responder);
         }
         match self.lie(request) {
             Some(reply) => responder.answer(reply),
@@ -314,9 +331,6 @@ impl Engine for Handle {
         if self.lie == Lie::OutlivesItself {
             return Box::pin(std::future::ready(()));
         }
-        Box::pin(async {
-            self.engine.close().await;
-            self.other.close().await;
-        })
+        self.engine.close()
     }
 }

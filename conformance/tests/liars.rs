@@ -18,6 +18,7 @@ fn an_honest_engine_passes() {
 #[test]
 fn every_lie_is_found_out() {
     for lie in Lie::ALL {
+        println!("{lie:?}");
         let found = examine(&Liar::new(honest(), lie));
         let rule = found.as_ref().map_err(|breach| breach.rule);
         assert_eq!(rule, Err(lie.breaks()), "{lie:?}: {found:?}");
