@@ -12,7 +12,7 @@ use crate::normal::Names;
 use crate::property::{Facts, Property};
 use crate::store::Named;
 use crate::subject::{Ask, InstanceId, Play, Subject, Told};
-use crate::world::{Stage, State, World};
+use crate::world::{Instance, Stage, State, World};
 
 /// An instance's part in leadership; nothing, where nobody leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
@@ -167,32 +167,23 @@ impl<M: Subject> World<M> {
 
     /// Was nobody raised for longer than may be, since everything was healed?
     fn judge_leaders_of(&mut self, resource: u32) {
-        let of_same =
-            || self.instances.iter().filter(|one| one.resource == resource && one.state == State::Up);
-        if self.healed == Time::MAX || of_same().any(|one| one.caller.stage == Stage::Holding) {
+        let of_same = |one: &Instance<M>| one.resource == resource && one.state == State::Up;
+        let leads = |one: &Instance<M>| of_same(one) && one.caller.stage == Stage::Holding;
+        if self.healed == Time::MAX || self.instances.iter().any(leads) {
             return;
         }
-        let able = |one: &&_| -> bool { is_able(one) };
-        let Some(since) = of_same().filter(able).map(|one| one.part.able).min() else { return };
-        let since = since.max(self.healed).max(self.leaderless[resource as usize]);
+        let able = self.instances.iter().enumerate();
+        let able = able.filter(|(_, one)| of_same(one) && one.part.able != Time::ZERO);
+        let Some((index, first)) = able.min_by_key(|(_, one)| one.part.able) else { return };
+        let since = first.part.able.max(self.healed).max(self.leaderless[resource as usize]);
         let takeover = M::takeover(&self.config);
         let traffic = self.bounds.delay * 8 + self.bounds.slack * 4 + self.bounds.orphan;
         if takeover != Span::MAX && self.now > since + takeover + traffic {
-            let longest = |index: &usize| {
-                self.instances[*index].resource == resource && is_able(&self.instances[*index])
-            };
-            let culprit = (0..self.instances.len())
-                .filter(longest)
-                .min_by_key(|&index| self.instances[index].part.able);
-            let owner = self.lock_mark(resource).map(|mark| mark.by.instance);
-            let id = InstanceId(culprit.unwrap_or_default() as u32);
-            self.violated(Property::Progress, id, owner.filter(|owner| *owner != id), Facts::default());
+            let id = InstanceId(index as u32);
+            let owner = self.lock_mark(resource).map(|mark| mark.by.instance).filter(|owner| *owner != id);
+            self.violated(Property::Progress, id, owner, Facts::default());
         }
     }
-}
-
-fn is_able<M: fencepost::machine::Machine>(one: &crate::world::Instance<M>) -> bool {
-    one.state == State::Up && one.part.able != Time::ZERO
 }
 
 impl Named for Record {
