@@ -218,7 +218,7 @@ struct Pin {
     watch: Watch,
     /// Whether the pinger still runs: it ends with the first ping that fails.
     pings: bool,
-    /// Whether it unlocked by itself, and that failed.
+    /// Whether an unlock of this connection has failed: it owns the lock for as long as it lives.
     owns: bool,
 }
 
@@ -426,10 +426,8 @@ impl AcylLocker {
 
     /// A1
     fn begin(&mut self, config: &AcylConfig, now: Now, context: Instant, out: Out<'_>) {
-        let session = match self.pool.take() {
-            Some((session, _)) => session,
-            None => self.connect(),
-        };
+        // A session enters again what it owns, and gives one of its holds back.
+        let (session, owns) = self.pool.take().unwrap_or_else(|| (self.connect(), false));
         let listener = self.connect();
         let end = now.mono + config.max_lock_duration;
         let (receive, watch) = (Timer::OFF, Watch::Waiting);
@@ -437,7 +435,7 @@ impl AcylLocker {
             self.ping = Timer::after(now, config.ping_interval);
         }
         self.phase = Phase::Notifying {
-            pin: Pin { session, listener, context, end, receive, watch, pings: true, owns: false },
+            pin: Pin { session, listener, context, end, receive, watch, pings: true, owns },
         };
         let (room, patience) = (config.room, config.session_timeout);
         out.store(Call::Notify, PgOp::Notify { session, room, patience });
@@ -485,8 +483,8 @@ impl AcylLocker {
             (Call::Unlock, Phase::Delaying { pin, .. } | Phase::Holding { pin }) => pin.owns |= failed,
             // R1
             (Call::Unlock, Phase::Releasing { pin, preempted, .. }) => {
-                let (session, preempted) = (pin.session, *preempted);
-                self.end(session, failed, preempted, out);
+                let (session, owns, preempted) = (pin.session, pin.owns || failed, *preempted);
+                self.end(session, owns, preempted, out);
             }
             (Call::Close, _) => {
                 if failed {
@@ -569,9 +567,8 @@ impl AcylLocker {
     }
 
     /// R1: whatever has become of the unlock, the connection is given back.
-    fn end(&mut self, session: Session, failed: bool, preempted: bool, out: Out<'_>) {
-        let owned_before = self.pool.is_some_and(|(_, owns)| owns);
-        self.pool = Some((session, failed || owned_before));
+    fn end(&mut self, session: Session, owns: bool, preempted: bool, out: Out<'_>) {
+        self.pool = Some((session, owns));
         self.phase = Phase::AtRest;
         out.event(if preempted { Event::Preempted } else { Event::Released });
     }
@@ -782,7 +779,8 @@ impl Subject for AcylLocker {
             Watch::Dropped => Some(Knot::Dropped),
             Watch::Waiting | Watch::Offering { .. } => None,
         });
-        let pooled = self.pool.filter(|(_, owns)| *owns).map(|_| Knot::Pooled);
+        let is_pooled = self.pool.is_some_and(|(_, owns)| owns) || self.watched().is_some_and(|pin| pin.owns);
+        let pooled = is_pooled.then_some(Knot::Pooled);
         of_goroutine.or(pooled).or((self.leaked > 0).then_some(Knot::Leaked))
     }
 }

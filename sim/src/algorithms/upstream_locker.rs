@@ -40,7 +40,7 @@ fn acyl_locker() -> Registration<AcylLocker> {
             Property::BoundedHold,
         ])
         .meets(faults())
-        .suffers(FaultSet::of(&[Fault::CutToStore, Fault::ErrorBefore]))
+        .suffers(FaultSet::of(&[Fault::CutToStore, Fault::ErrorBefore, Fault::ForgetUnlock]))
         .known_defects(&[L1, L2, L4, L3, L7, L9, L5, L6])
 }
 
@@ -113,7 +113,8 @@ const L7: Defect = Defect {
         Property::BelievedExclusion,
         Property::PreemptionNoticed,
     ],
-    recognise: |violation| has(violation, Knot::Pooled),
+    // Nothing else outlives whoever wanted it.
+    recognise: |violation| violation.property == Property::NoOrphan || has(violation, Knot::Pooled),
 };
 
 const L9: Defect = Defect {

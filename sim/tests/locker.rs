@@ -1,0 +1,67 @@
+//! What the laboratory promises of the locker: ours survives, each protection is needed, and the originals are caught.
+
+use fencepost_sim::{Algorithm, FaultSet, Faults, Property, Report, algorithms, hunt};
+
+fn algorithm(name: &str) -> Box<dyn Algorithm> {
+    let mut all = algorithms().into_iter();
+    all.find(|one| one.card().name == name).unwrap_or_else(|| panic!("{name} is registered"))
+}
+
+#[test]
+fn the_locker_survives_the_storm_and_every_fault_is_noticed() {
+    let report = hunt(&*algorithm("locker")).seeds(300).run();
+    report.expect_clean();
+    assert_eq!(report.ledger.unproven(), FaultSet::NONE);
+}
+
+#[test]
+fn without_faults_nobody_loses_anything() {
+    for faults in [Faults::None, Faults::Calm] {
+        hunt(&*algorithm("locker")).faults(faults).seeds(80).run().expect_clean();
+    }
+}
+
+/// Takes one protection away and names the properties that fail; nothing fails that was not declared.
+#[track_caller]
+fn check_ablation(name: &str, seeds: u64, properties: &[Property]) {
+    let report = hunt(&*algorithm(name)).seeds(seeds).run();
+    let broken: Vec<_> = report.groups.iter().map(|group| group.property).collect();
+    assert!(properties.iter().all(|property| broken.contains(property)), "{name} breaks {broken:?}");
+    assert_known(name, &report);
+}
+
+#[track_caller]
+fn assert_known(name: &str, report: &Report) {
+    let unknown: Vec<_> = report.unknown().map(|find| (find.group.property, find.seed)).collect();
+    assert_eq!(unknown, [], "{name}: found and not declared");
+}
+
+#[test]
+fn without_a_revocation_two_hold_the_lock() {
+    check_ablation("ablation/locker-revoke", 60, &[Property::NoTheft]);
+}
+
+#[test]
+fn without_a_record_a_lost_hint_is_never_repeated() {
+    check_ablation("ablation/locker-record", 60, &[Property::PreemptionNoticed]);
+}
+
+#[test]
+fn without_being_the_contender_first_nobody_is_superseded_in_time() {
+    check_ablation("ablation/locker-listen", 40, &[Property::PreemptionNoticed]);
+}
+
+#[test]
+fn without_looking_a_waiter_learns_too_late() {
+    check_ablation("ablation/locker-waiter", 40, &[Property::PreemptionNoticed]);
+}
+
+#[test]
+fn without_a_bound_a_storm_of_requests_starves_all() {
+    check_ablation("ablation/locker-storm", 60, &[Property::NoStarvation]);
+}
+
+#[test]
+fn without_its_own_limit_a_holder_goes_on() {
+    check_ablation("ablation/locker-limit", 30, &[Property::BoundedHold]);
+}
