@@ -365,7 +365,17 @@ impl FakeLocker {
             (Phase::Holding, Request::Unlock) => self.go(Phase::Releasing { preempted: false }, out),
             // U1
             (Phase::AtRest, Request::Unlock) => self.unlocks.push((now.mono, self.object())),
-            (_, Request::Cancel) => self.context = self.context.min(now.mono),
+            (
+                Phase::AtRest
+                | Phase::Creating
+                | Phase::Notifying
+                | Phase::Locking { .. }
+                | Phase::GivingUp
+                | Phase::Delaying { .. }
+                | Phase::Holding
+                | Phase::Releasing { .. },
+                Request::Cancel,
+            ) => self.context = self.context.min(now.mono),
             (
                 Phase::Creating
                 | Phase::Notifying
@@ -499,7 +509,6 @@ impl FakeLocker {
                 self.phase = Phase::Holding;
                 out.event(Event::Acquired);
             }
-            _ if is_due(self.retry) => self.again(out),
             Phase::AtRest
             | Phase::Creating
             | Phase::Notifying
@@ -508,6 +517,9 @@ impl FakeLocker {
             | Phase::Delaying { .. }
             | Phase::Holding
             | Phase::Releasing { .. } => {}
+        }
+        if is_due(self.retry) {
+            self.again(out);
         }
         self.unlock(now, out);
     }
@@ -583,8 +595,10 @@ impl Subject for FakeLocker {
 
     /// The mutex is held by whoever waits with it; or an unlock comes of what was never locked.
     fn knot(&self) -> Option<Knot> {
+        if self.forced {
+            return Some(Knot::Ghost);
+        }
         match self.phase {
-            _ if self.forced => Some(Knot::Ghost),
             Phase::Locking { .. } | Phase::GivingUp => Some(Knot::Table),
             Phase::AtRest
             | Phase::Creating

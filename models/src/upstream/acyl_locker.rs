@@ -282,7 +282,7 @@ impl Machine for AcylLocker {
         self.run(config, now, out);
     }
 
-    fn deadline(&self, config: &AcylConfig) -> Option<Instant> {
+    fn deadline(&self, _: &AcylConfig) -> Option<Instant> {
         let own = match &self.phase {
             Phase::AtRest | Phase::Notifying { .. } => Instant::MAX,
             Phase::Pausing { until } => *until,
@@ -291,7 +291,6 @@ impl Machine for AcylLocker {
             Phase::Delaying { until, .. } | Phase::Releasing { until, .. } => *until,
             Phase::Holding { .. } => Instant::MAX,
         };
-        let _ = config;
         let of_pin =
             self.watched().map_or(Instant::MAX, |pin| pin.receive.deadline().min(pin.watch.deadline(pin)));
         let failing = self.failing.as_ref().map_or(Instant::MAX, |(_, until)| *until);
