@@ -366,8 +366,11 @@ impl<M: Subject> World<M> {
                 (desk.follows, desk.met) = (None, now);
                 let ttl = M::ttl(&self.config);
                 let instance = &mut self.instances[id.index()];
-                (instance.caller.stage, instance.caller.token) = (Stage::Holding, token);
-                instance.lease_end = mono + ttl;
+                // What ends after a close makes nobody take part again.
+                if instance.caller.stage != Stage::Idle {
+                    (instance.caller.stage, instance.caller.token) = (Stage::Holding, token);
+                    instance.lease_end = mono + ttl;
+                }
             }
             Tidings::Follows => {
                 let desk = &mut self.runs.writes.desks[id.index()];
