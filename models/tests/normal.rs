@@ -7,11 +7,10 @@ use std::collections::{BTreeSet, VecDeque};
 use common::liar::{self, Liar};
 use common::pair::{Taste, a_taste, check};
 use common::scopes::{
-    Shape, a_calls_scope, a_flag_scope, a_job_scope, a_mutex_scope, a_plugin_api_scope, an_ocm_flag_scope,
+    Shape, a_calls_scope, a_flag_scope, a_job_scope, a_mutex_scope, a_plugin_api_scope, a_writer_scope,
+    a_writerlease_scope, an_ocm_flag_scope,
 };
 use fencepost::flag::Flag;
-    Shape, a_calls_scope, a_job_scope, a_mutex_scope, a_plugin_api_scope, a_writer_scope, a_writerlease_scope,
-};
 use fencepost::job::Job;
 use fencepost::line::Owner;
 use fencepost::machine::{Effect, Effects, Identity, Input, Machine, Relocate};

@@ -163,6 +163,8 @@ impl Shape {
             build_deadline: deadline.map(|ticks| SECOND * ticks),
         };
         self.scope(config, SECOND)
+    }
+
     /// For a writer of one object, under a lock or not, if its mutex accepts such a configuration.
     pub(crate) fn of_writer(&self, term: u64, locked: bool) -> Option<Scope<WriterTerms>> {
         let mutex = self.of_mutex(Fairness::Unordered, None)?.setup.config.config().clone();
@@ -245,6 +247,8 @@ pub(crate) fn a_flag_scope() -> impl Strategy<Value = Scope<FlagTerms>> {
 pub(crate) fn an_ocm_flag_scope() -> impl Strategy<Value = Scope<OcmConfig>> {
     (a_shape(), any::<bool>(), prop::option::of(1..=6u64))
         .prop_map(|(shape, namesakes, deadline)| shape.of_ocm_flag(namesakes, deadline))
+}
+
 /// Scopes for a writer.
 pub(crate) fn a_writer_scope() -> impl Strategy<Value = Scope<WriterTerms>> {
     (a_shape(), 1..=3u64, any::<bool>())
