@@ -32,9 +32,22 @@ pub fn lab() -> Lab {
 
 /// Every algorithm of `fencelab`.
 pub fn algorithms() -> Vec<Box<dyn Algorithm>> {
-    let mut all: Vec<Box<dyn Algorithm>> = Vec::new();
+    let mut all: Vec<Box<dyn Algorithm>> =
+        vec![Box::new(mutex("mutex", Fairness::Unordered)), Box::new(mutex("mutex-fifo", Fairness::Fifo))];
+    all.extend(ABLATIONS.iter().map(|ablation| Box::new(ablated(ablation.protection)) as Box<dyn Algorithm>));
+    all.extend([
+        Box::new(without_queue()) as Box<dyn Algorithm>,
+        Box::new(wiped_counter()),
+        Box::new(reused_identity()),
+        Box::new(plugin_api_mutex()),
+        Box::new(calls_mutex()),
+    ]);
+    all.extend(jobs::all());
     all.extend(locker::all());
+    all.extend(upstream_jobs::all());
+    all.extend(leaders::all());
     all.extend(upstream_locker::all());
+    all.extend(writers::all());
     all
 }
 
