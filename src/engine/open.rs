@@ -174,7 +174,8 @@ async fn open_postgres(address: &str) -> Result<Arc<dyn Engine>, OpenError> {
     Ok(Arc::new(opened))
 }
 
-#[cfg(all(test, feature = "postgres", feature = "sqlite", feature = "tokio"))]
+#[cfg(test)]
+#[cfg(all(feature = "postgres", feature = "sqlite", feature = "tokio"))]
 mod tests {
     use super::*;
     use std::string::ToString;
