@@ -83,13 +83,13 @@ pub struct PostgresOptions {
     /// After so long a request is answered as unknown, and opening fails. 5 s by default.
     pub call_max: Duration,
     /// How many connections requests are spread over; one more listens. What is asked about one space takes one of them.
-    /// 2 by default.
+    /// 4 by default: commits that come by different connections at once are made together.
     pub connections: usize,
 }
 
 impl Default for PostgresOptions {
     fn default() -> PostgresOptions {
-        PostgresOptions { schema: "fencepost".into(), call_max: Duration::from_secs(5), connections: 2 }
+        PostgresOptions { schema: "fencepost".into(), call_max: Duration::from_secs(5), connections: 4 }
     }
 }
 
