@@ -1,0 +1,112 @@
+//! What is counted, under the names that operations.md gives.
+#![cfg(feature = "tokio")]
+#![allow(clippy::disallowed_types, reason = "tests of the driver live where clocks and locks are")]
+#![allow(clippy::unwrap_used, reason = "a test that fails says where")]
+
+mod rig;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex as Lock};
+
+use fencepost::driver::{Mutex, Store};
+use fencepost::engine::memory::Memory;
+use fencepost::mutex::MutexConfig;
+use metrics::{
+    Counter, CounterFn, Gauge, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder, SharedString, Unit,
+};
+use rig::*;
+
+/// How often each series was touched.
+#[derive(Clone, Default)]
+struct Counts(Arc<Lock<BTreeMap<String, u64>>>);
+
+struct Series(Counts, String);
+
+impl Counts {
+    fn series(&self, key: &Key) -> Arc<Series> {
+        let labels: Vec<_> = key.labels().map(|label| format!("{}={}", label.key(), label.value())).collect();
+        Arc::new(Series(self.clone(), format!("{} {}", key.name(), labels.join(" "))))
+    }
+
+    fn seen(&self) -> Vec<(String, u64)> {
+        self.0.lock().unwrap().clone().into_iter().collect()
+    }
+}
+
+impl Series {
+    fn add(&self, times: u64) {
+        *self.0.0.lock().unwrap().entry(self.1.clone()).or_default() += times;
+    }
+}
+
+impl CounterFn for Series {
+    fn increment(&self, value: u64) {
+        self.add(value);
+    }
+
+    fn absolute(&self, _: u64) {}
+}
+
+impl HistogramFn for Series {
+    fn record(&self, seconds: f64) {
+        assert!((0.0..60.0).contains(&seconds), "{} {seconds}", self.1);
+        self.add(1);
+    }
+}
+
+impl Recorder for Counts {
+    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
+        Counter::from_arc(self.series(key))
+    }
+
+    fn register_gauge(&self, _: &Key, _: &Metadata<'_>) -> Gauge {
+        Gauge::noop()
+    }
+
+    fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> Histogram {
+        Histogram::from_arc(self.series(key))
+    }
+}
+
+#[tokio::test]
+async fn a_hand_over_a_loss_and_a_lost_answer_are_counted_by_group() {
+    let counts = Counts::default();
+    let _recording = metrics::set_default_local_recorder(&counts);
+    let memory = Memory::new();
+    let moody = Moody::new(&memory, Mood::AtOnce);
+    let remote = moody.remote();
+    let (ours, theirs) = (Store::start(moody).unwrap(), Store::start(memory.share()).unwrap());
+    let config = MutexConfig { metrics_group: Some("reports".into()), ..short() };
+    let ours = Mutex::new(&ours, "a", config).unwrap();
+    let theirs = Mutex::new(&theirs, "a", short()).unwrap();
+
+    let first = theirs.lock().await.unwrap();
+    let mut waiting = Box::pin(ours.lock());
+    pending(waiting.as_mut());
+    first.release().await;
+    let guard = once(waiting).expect("it was handed over").unwrap();
+    remote.set(Mood::Held);
+    let mut extending = Box::pin(guard.extend());
+    pending(extending.as_mut());
+    remote.lose_all();
+    drop(extending);
+    remote.set(Mood::AtOnce);
+    steal(&memory, "mutex/a");
+    soon(guard.lost()).await;
+
+    let expected = [
+        ("fencepost_lock_grab_seconds group=a", 1),
+        ("fencepost_lock_grab_seconds group=reports", 1),
+        ("fencepost_lock_handoff_seconds group=reports", 1),
+        ("fencepost_lock_held_seconds group=a", 1),
+        ("fencepost_lock_held_seconds group=reports", 1),
+        ("fencepost_lock_losses_total group=reports reason=gone", 1),
+        ("fencepost_lock_retries_total group=reports", 1),
+        ("fencepost_unknown_outcomes_total group=reports", 1),
+    ];
+    assert_eq!(counts.seen(), expected.map(|(name, times)| (name.to_owned(), times)));
+}
