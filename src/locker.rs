@@ -32,7 +32,8 @@
 //! | V1 | waiting | a holder was met | of no higher priority | waiting, patient | |
 //! | V2 | waiting, patient | patience with the holder over, or time-out | | waiting, patient | rewrite its entry as revoked |
 //! | V3 | waiting, patient | revoked, or refused | | waiting | |
-//! | V4 | waiting, patient | refused by its own entry | | as its claim says, which was applied | |
+//! | V4 | waiting, patient | refused by the entry of its present claim | | as its claim says, which was applied | |
+//! | V5 | waiting, patient | refused by an older entry of its own | | waiting | delete it |
 //! | H1 | holding | a renewal is sent | | holding | look who is the contender |
 //! | H2 | holding | hint "asked", or its own contender's record is gone | | holding | look who is the contender |
 //! | H3 | holding | found another one, of no lower priority | not asked by that one | holding, asked | event asked |
@@ -454,6 +455,7 @@ impl Locker {
             Call::Acknowledge => {
                 if let Answer::Applied(_) = answer {
                     out.publish(Hint::Freed);
+                    self.lock(terms, now, Input::Message(Freed), out);
                 }
             }
         }
@@ -694,14 +696,20 @@ impl Locker {
         self.look_around(terms, out);
     }
 
-    /// V3, V4
+    /// V3, V4, V5
     fn revoked(&mut self, terms: &LockerTerms, now: Now, answer: AnswerTo, at: StoreTime, out: Out<'_>) {
         let Stage::Waiting { rival, .. } = &mut self.stage else { return };
-        let own = self.mutex.name();
         match &answer {
-            Answer::Refused(Some(Entry { record: Record::Held { owner, .. }, .. })) if *owner == own => {
-                out.forget(Call::Lock(mutex::Call::Claim));
-                self.lock_replied(terms, now, mutex::Call::Claim, answer, at, out);
+            Answer::Refused(Some(Entry { record: Record::Held { owner, .. }, revision }))
+                if owner.identity == self.identity =>
+            {
+                *rival = None;
+                if *owner == self.mutex.name() && !self.mutex.is_pausing() {
+                    out.forget(Call::Lock(mutex::Call::Claim));
+                    self.lock_replied(terms, now, mutex::Call::Claim, answer, at, out);
+                } else {
+                    out.store(Call::Acknowledge, Op::DeleteIf { key: Key::Lock, revision: *revision });
+                }
             }
             Answer::Applied(_) | Answer::Refused(_) => *rival = None,
             Answer::Unknown | Answer::Found(_) | Answer::Listed(_) => {}

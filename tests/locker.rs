@@ -365,7 +365,7 @@ fn w8_a_lock_that_is_lost_before_its_caller_was_told_is_asked_for_again() {
 }
 
 #[test]
-fn v1_v2_v3_v4_a_holder_that_does_not_yield_is_revoked() {
+fn v1_v2_v3_v4_v5_a_holder_that_does_not_yield_is_revoked() {
     let polls = |story: Tale, at: u64| {
         let claims = story.at(at, WAKE, "lock").at(at, held_by_another(), "publish asked, look");
         claims.at(at, found(own(1), 3), "")
@@ -399,6 +399,10 @@ fn v1_v2_v3_v4_a_holder_that_does_not_yield_is_revoked() {
         // It expired, or was acknowledged.
         waits.at(20_050, FREED, "lock").at(20_060, applied(TAKE, 11), "");
     }
+    // The holder was gone, and an old claim of its own has taken effect: that is a leftover.
+    let leftover = Record::Held { owner: me(20), priority: 0 };
+    let deletes = revoking.clone().at(19_060, refused_by(Call::Revoke, leftover, 9), "acknowledge r9");
+    deletes.at(19_070, applied(Call::Acknowledge, 9), "publish freed, lock");
     // The holder was gone, and its own claim has taken effect: the answer to that is lost, and this one says so.
     let claims = again_claiming(revoking);
     let held = Record::Held { owner: me(21), priority: 0 };

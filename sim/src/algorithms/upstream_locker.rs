@@ -121,7 +121,7 @@ const L9: Defect = Defect {
     label: "L9",
     sentence: "what fails to notify keeps its connection for ever, until there is none left",
     breaks: &[Property::Progress],
-    recognise: |violation| has(violation, Knot::Leaked),
+    recognise: |violation| !has(violation, Knot::Pooled),
 };
 
 /// The fake provider: goroutines of one process share a slot, so that nothing is lost on the way; they may be slow.

@@ -125,6 +125,8 @@ impl<M: Subject> Simulator<M> {
     fn make_way(&mut self, id: InstanceId) {
         let now = self.world.now();
         if !self.healed && self.strikes(Some(Fault::ForgetUnlock)) {
+            let late = now + self.scenario.heal.since(now).min(self.scenario.ttl * 4);
+            self.plan_ask(id, late, Ask::Unlock);
             return self.plan(now, Action::Forget(id));
         }
         let soon = now + up_to(&mut self.streams.workload, Span::from_secs(1));
