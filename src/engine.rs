@@ -34,6 +34,7 @@ pub mod open;
 pub mod postgres;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
+pub mod survey;
 
 #[cfg(any(feature = "tokio", feature = "postgres", feature = "sqlite"))]
 pub use open::{OpenError, open};
@@ -45,6 +46,7 @@ use core::pin::Pin;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 
+use self::survey::{SurveyError, Surveying};
 use crate::store::{Answer, Limits, Op};
 use crate::time::StoreTime;
 
@@ -159,9 +161,47 @@ pub trait Engine: Send + Sync + fmt::Debug + 'static {
     /// Sends a hint to everybody who shares the store, this process included. It does not block, and may fail silently.
     fn publish(&self, space: &str, text: &str);
 
+    /// What lives in the spaces whose names begin with `prefix`: for people who look, not for machines. An engine need
+    /// not be able to.
+    fn survey(&self, prefix: &str) -> Surveying<'_> {
+        let _ = prefix;
+        Box::pin(core::future::ready(Err(SurveyError::Unsupported)))
+    }
+
     /// Ends: what is still open is answered as unknown, threads and connections are given back. Requests that come
     /// later are answered as unknown. It may be called more than once.
     fn close(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
+}
+
+/// An engine that several parts of a program share is one.
+impl<E: Engine + ?Sized> Engine for Arc<E> {
+    fn limits(&self) -> Limits {
+        (**self).limits()
+    }
+
+    fn listen(&self, ear: Arc<dyn Ear>) {
+        (**self).listen(ear);
+    }
+
+    fn answer(&self, request: &Request) -> Option<Reply> {
+        (**self).answer(request)
+    }
+
+    fn submit(&self, request: Request, responder: Responder) {
+        (**self).submit(request, responder);
+    }
+
+    fn publish(&self, space: &str, text: &str) {
+        (**self).publish(space, text);
+    }
+
+    fn survey(&self, prefix: &str) -> Surveying<'_> {
+        (**self).survey(prefix)
+    }
+
+    fn close(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        (**self).close()
+    }
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! The handle of the recurring job.
 
+use core::time::Duration;
 use std::boxed::Box;
 use std::sync::{Arc, Weak};
 
@@ -86,6 +87,11 @@ impl JobRun {
     /// Whether the job's lock is held now; see [`Guard::is_held`](super::Guard::is_held).
     pub fn is_held(&self) -> bool {
         self.signals.is_held()
+    }
+
+    /// For how long the lock is held from now on if nothing renews it; zero, if it is not held.
+    pub fn remaining(&self) -> Duration {
+        self.signals.remaining()
     }
 
     /// Whether it should end soon.

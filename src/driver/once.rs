@@ -3,6 +3,7 @@
 mod desk;
 
 use core::marker::PhantomData;
+use core::time::Duration;
 use std::boxed::Box;
 use std::string::{String, ToString};
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use crate::line;
 use crate::once as machine;
 use crate::once::{Declined, JobKey, Key, KeyError, OnceConfig, PROPS_BYTES_MAX, Request, RunAt, Task};
 use crate::store::FencingToken;
+use crate::time::StoreTime;
 
 type Machine = machine::Once<JobKey, Payload>;
 type OnceCell = Cell<Machine, Desk>;
@@ -170,6 +172,11 @@ impl<P> OnceRun<P> {
         self.task.attempt
     }
 
+    /// When it was to begin, on the store's clock.
+    pub fn due(&self) -> StoreTime {
+        self.task.due
+    }
+
     /// What was given when the job was scheduled.
     pub fn props(&self) -> &P {
         &self.task.props
@@ -178,6 +185,11 @@ impl<P> OnceRun<P> {
     /// Whether the job's lock is held now; see [`Guard::is_held`](super::Guard::is_held).
     pub fn is_held(&self) -> bool {
         self.signals.is_held()
+    }
+
+    /// For how long the lock is held from now on if nothing renews it; zero, if it is not held.
+    pub fn remaining(&self) -> Duration {
+        self.signals.remaining()
     }
 
     /// Whether it should end soon.

@@ -4,6 +4,7 @@ use core::fmt::Display;
 use core::panic::AssertUnwindSafe;
 use core::pin::Pin;
 use core::task::{Context, Poll};
+use core::time::Duration;
 use std::boxed::Box;
 use std::panic::catch_unwind;
 
@@ -42,6 +43,10 @@ impl Signals {
 
     pub(crate) fn is_held(&self) -> bool {
         self.belief.holds(clock::mono().as_nanos())
+    }
+
+    pub(crate) fn remaining(&self) -> Duration {
+        Duration::from_nanos(self.belief.remaining(clock::mono().as_nanos()))
     }
 
     pub(crate) fn is_interrupted(&self) -> bool {

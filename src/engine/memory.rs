@@ -17,6 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::vec::Vec;
 
 use super::clock::Anchored;
+use super::survey::{Stored, Survey, Surveying};
 use super::{Ear, Engine, EngineAnswer, EngineOp, Hint, Reply, Request, Responder, Text};
 use crate::store::{Answer, Entry, Expect, Limits, Op, Revision};
 use crate::time::{Span, StoreTime};
@@ -165,6 +166,12 @@ impl Engine for Memory {
         }
     }
 
+    fn survey(&self, prefix: &str) -> Surveying<'_> {
+        let at = self.shared.clock.read();
+        let entries = lock(&self.shared.map).survey(prefix, at);
+        Box::pin(core::future::ready(Ok(Survey { at, entries })))
+    }
+
     fn close(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(async {
             self.closed.store(true, Ordering::Release);
@@ -188,6 +195,18 @@ impl Shared {
 }
 
 impl Map {
+    fn survey(&self, prefix: &str, at: StoreTime) -> Vec<Stored> {
+        let alive =
+            self.entries.iter().filter(|(name, kept)| name.starts_with(prefix.as_bytes()) && kept.until > at);
+        let stored = alive.filter_map(|(name, kept)| {
+            let end = name.iter().position(|byte| *byte == SEPARATOR)?;
+            let (space, key) = (core::str::from_utf8(&name[..end]).ok()?, Box::from(&name[end + 1..]));
+            let until = (kept.until < StoreTime::MAX).then_some(kept.until);
+            Some(Stored { space: space.into(), key, entry: kept.show(), until })
+        });
+        stored.collect()
+    }
+
     fn carry_out(&mut self, space: &str, op: &EngineOp, at: StoreTime) -> EngineAnswer {
         match op {
             Op::Get { key } => Answer::Found(self.find(space, key, at).map(|kept| kept.show())),

@@ -50,6 +50,7 @@ mod lane;
 mod listener;
 mod payload;
 mod schema;
+mod survey;
 mod tls;
 
 use std::boxed::Box;
@@ -65,6 +66,7 @@ use core::pin::Pin;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
+use super::survey::{SurveyError, Surveying};
 use super::{Ear, Engine, Request, Responder};
 use crate::store::Limits;
 use crate::time::Span;
@@ -161,6 +163,7 @@ struct Running {
 /// A store in a database. See the module documentation.
 pub struct Postgres {
     running: Mutex<Option<Running>>,
+    dial: Arc<Dial>,
     ear: Arc<OnceLock<Arc<dyn Ear>>>,
     ended: watch::Receiver<()>,
     options: PostgresOptions,
@@ -195,7 +198,7 @@ impl Postgres {
         dial.in_time(until, "listen", heard).await?;
         let running = Mutex::new(Some(Running { lanes, _stop: stop }));
         let server = dial.server().into();
-        Ok(Postgres { running, ear, ended, options: options.clone(), server, durable })
+        Ok(Postgres { running, dial, ear, ended, options: options.clone(), server, durable })
     }
 
     fn running(&self) -> MutexGuard<'_, Option<Running>> {
@@ -247,6 +250,14 @@ impl Engine for Postgres {
 
     fn publish(&self, space: &str, text: &str) {
         self.send(Task::Publish { space: space.into(), text: text.into() }, None);
+    }
+
+    fn survey(&self, prefix: &str) -> Surveying<'_> {
+        let prefix = String::from(prefix);
+        Box::pin(async move {
+            let done = survey::survey(&self.dial, &prefix).await;
+            done.map_err(|fault| SurveyError::Store { found: std::format!("{fault}") })
+        })
     }
 
     fn close(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {

@@ -50,6 +50,7 @@ mod bell;
 mod entries;
 mod file;
 mod hints;
+mod survey;
 mod worker;
 
 use std::error::Error;
@@ -63,8 +64,9 @@ use alloc::string::String;
 use core::future::Future;
 use core::pin::Pin;
 
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
+use super::survey::{SurveyError, Surveying};
 use super::{Ear, Engine, Request, Responder};
 use crate::store::Limits;
 use crate::time::Span;
@@ -165,6 +167,7 @@ pub struct Sqlite {
     shared: Arc<Shared>,
     path: PathBuf,
     durable: bool,
+    call_max: Duration,
     ended: watch::Receiver<()>,
 }
 
@@ -176,7 +179,8 @@ impl Sqlite {
         let path = file.path().to_owned();
         let (shared, ended) = worker::start(file, options)
             .map_err(|fault| SqliteError::Open { path: path.clone(), source: Box::new(fault) })?;
-        Ok(Sqlite { shared, path, durable: options.synchronous == Synchronous::Full, ended })
+        let durable = options.synchronous == Synchronous::Full;
+        Ok(Sqlite { shared, path, durable, call_max: options.call_max, ended })
     }
 }
 
@@ -207,6 +211,20 @@ impl Engine for Sqlite {
 
     fn publish(&self, space: &str, text: &str) {
         self.shared.publish(space, text);
+    }
+
+    fn survey(&self, prefix: &str) -> Surveying<'_> {
+        let (path, prefix, call_max) = (self.path.clone(), String::from(prefix), self.call_max);
+        let (done, is_done) = oneshot::channel();
+        let looking = move || drop(done.send(survey::survey(&path, &prefix, call_max)));
+        let started = std::thread::Builder::new().name("fencepost-survey".into()).spawn(looking);
+        Box::pin(async move {
+            let no_thread = |fault: &dyn std::fmt::Display| SurveyError::Store {
+                found: alloc::format!("no thread does it: {fault}"),
+            };
+            started.map_err(|fault| no_thread(&fault))?;
+            is_done.await.map_err(|fault| no_thread(&fault))?
+        })
     }
 
     fn close(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {

@@ -317,7 +317,8 @@ impl Session {
     }
 }
 
-fn moment(row: &Row) -> Result<StoreTime, Error> {
+/// The store's clock, in column 0.
+pub(super) fn moment(row: &Row) -> Result<StoreTime, Error> {
     let at: SystemTime = row.try_get(0)?;
     let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
     Ok(StoreTime::from_nanos(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)))
@@ -328,7 +329,7 @@ fn revision(given: i64) -> Revision {
 }
 
 /// The entry in columns 1 and 2, if there is one.
-fn entry(row: &Row) -> Result<Option<Entry<Text>>, Error> {
+pub(super) fn entry(row: &Row) -> Result<Option<Entry<Text>>, Error> {
     let Some(given) = row.try_get::<_, Option<i64>>(1)? else { return Ok(None) };
     let record: &str = row.try_get(2)?;
     Ok(Some(Entry { revision: revision(given), record: Text::from(record) }))

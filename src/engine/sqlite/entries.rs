@@ -24,11 +24,12 @@ pub(super) struct Transaction<'a> {
 }
 
 /// What fits into SQLite's integers: all of time until 2262, and "never".
-fn integer(number: u64) -> i64 {
+pub(super) fn integer(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-fn entry(row: &Row<'_>) -> Result<Entry<Text>> {
+/// The entry in columns 0 and 1.
+pub(super) fn entry(row: &Row<'_>) -> Result<Entry<Text>> {
     Ok(Entry { revision: revision(row.get(0)?), record: row.get(1)? })
 }
 

@@ -174,7 +174,7 @@ impl Busy for Failure {
 }
 
 /// The store's clock: the host's.
-fn now() -> StoreTime {
+pub(super) fn now() -> StoreTime {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     StoreTime::from_nanos(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
 }
