@@ -1,5 +1,6 @@
 //! The handle of the leadership flag.
 
+use core::time::Duration;
 use std::string::String;
 use std::sync::Arc;
 
@@ -118,6 +119,13 @@ impl Flag {
     /// on the guarded path, and show it to whatever the leader writes to.
     pub fn raised(&self) -> Option<FencingToken> {
         self.view.read(View::raised)
+    }
+
+    /// For how long this process leads from now on if nothing renews its term; zero, if it does not lead.
+    pub fn remaining(&self) -> Duration {
+        let now = clock::mono().as_nanos();
+        let left = |view: &View| view.term.as_ref().map_or(0, |term| term.belief.remaining(now));
+        Duration::from_nanos(self.view.read(left))
     }
 
     /// Who was seen to lead last, this process included.

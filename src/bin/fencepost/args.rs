@@ -115,16 +115,23 @@ pub(crate) enum OnLoss {
 }
 
 #[derive(Args)]
+pub(crate) struct LossArgs {
+    /// What becomes of the command when the lock is lost.
+    #[arg(long, value_enum, default_value_t = OnLoss::Signal)]
+    pub(crate) on_loss: OnLoss,
+    /// How long the command has between SIGTERM and SIGKILL: less than half of the ttl (of the interval, for elect).
+    /// [default: a sixth of it]
+    #[arg(long, value_name = "TIME", value_parser = times::length)]
+    pub(crate) grace: Option<Duration>,
+}
+
+#[derive(Args)]
 pub(crate) struct HoldArgs {
     /// How long the lock outlives a holder that dies. It is renewed three times as often.
     #[arg(long, value_name = "TIME", default_value = "15s", value_parser = times::length)]
     pub(crate) ttl: Duration,
-    /// What becomes of the command when the lock is lost.
-    #[arg(long, value_enum, default_value_t = OnLoss::Signal)]
-    pub(crate) on_loss: OnLoss,
-    /// How long the command has between SIGTERM and SIGKILL: less than half of the ttl. [default: a sixth of the ttl]
-    #[arg(long, value_name = "TIME", value_parser = times::length)]
-    pub(crate) grace: Option<Duration>,
+    #[command(flatten)]
+    pub(crate) loss: LossArgs,
     /// Who holds it, as others see it. [default: USER@HOST:PID]
     #[arg(long = "as", value_name = "WHO")]
     pub(crate) who: Option<String>,
@@ -188,7 +195,13 @@ pub(crate) struct ElectArgs {
     #[command(flatten)]
     pub(crate) common: Common,
     #[command(flatten)]
-    pub(crate) hold: HoldArgs,
+    pub(crate) loss: LossArgs,
+    /// How long the leadership of a process lasts that is not heard of. It is renewed three times as often.
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = times::length)]
+    pub(crate) interval: Duration,
+    /// The name of this process, which the others see when it leads. [default: USER@HOST:PID]
+    #[arg(long, value_name = "NAME", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub(crate) process: Option<String>,
     /// End when the command ends, with its status, instead of standing for election again.
     #[arg(long)]
     pub(crate) once: bool,
@@ -204,9 +217,9 @@ pub(crate) struct ElectArgs {
 }
 
 const ELECT_AFTER: &str = "\
-Leadership is the lock of the same name: `fencepost lock NAME` waits for it, and `fencepost ls` shows who leads. If it is
-lost, the command is ended as --on-loss says, and is run again when this process leads again. If the command ends by
-itself, leadership is given up. Run it under a supervisor that restarts it after a crash of the host or of fencepost.
+At most one of all processes that stand leads; `fencepost ls` shows which. If leadership is lost, the command is ended as
+--on-loss says, and is run again when this process leads again. If the command ends by itself, leadership is given up,
+and this process stands for election again after --pause. Run it under a supervisor that restarts it after a crash of the host or of fencepost.
 
 Exit status: 128+N when signal N has interrupted it; with --once that of the command, or 76; others as
 `fencepost --help` has them.";
@@ -405,7 +418,7 @@ Exit status: 128+N when signal N has interrupted it; 64, 69, 71 as `fencepost --
 pub(crate) struct LsArgs {
     #[command(flatten)]
     pub(crate) common: Common,
-    /// Show only what begins with this: mutex/, job/rep, once/mails.
+    /// Show only what begins with this: mutex/, job/rep, flag/.
     #[arg(default_value = "", hide_default_value = true)]
     pub(crate) prefix: String,
 }
@@ -459,7 +472,8 @@ mod tests {
     #[test]
     fn every_ttl_makes_a_lock_that_is_safe() {
         for ttl in [250, 1_000, 4_000, 15_000, 3_600_000].map(Duration::from_millis) {
-            let hold = HoldArgs { ttl, on_loss: OnLoss::Signal, grace: None, who: None };
+            let loss = LossArgs { on_loss: OnLoss::Signal, grace: None };
+            let hold = HoldArgs { ttl, loss, who: None };
             assert_eq!(hold.mutex().validate(), Ok(()), "{ttl:?}");
         }
     }

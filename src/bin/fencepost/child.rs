@@ -13,7 +13,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 use tokio::time::{Instant, sleep_until};
 
-use crate::args::{HoldArgs, OnLoss};
+use crate::args::{LossArgs, OnLoss};
 use crate::failure::Failure;
 use crate::signals::{self, Signals};
 use crate::tenure::{Reason, Tenure};
@@ -31,16 +31,16 @@ pub(crate) struct Policy {
 }
 
 impl Policy {
-    pub(crate) fn of(hold: &HoldArgs) -> Result<Policy, Failure> {
-        let grace = hold.grace.unwrap_or(hold.ttl / 6);
+    /// For a lock, or a leadership, that lasts so long.
+    pub(crate) fn of(loss: &LossArgs, ttl: Duration) -> Result<Policy, Failure> {
+        let grace = loss.grace.unwrap_or(ttl / 6);
         // A lease that is renewed as it should be has more than half of its time left.
-        if grace >= hold.ttl / 2 {
+        if grace >= ttl / 2 {
             return Err(Failure::Usage(format!(
-                "--grace {grace:?} is not less than half of --ttl {:?}; accepted: a shorter grace, or a longer ttl",
-                hold.ttl
+                "--grace {grace:?} is too long for a lock that lasts {ttl:?}; accepted: less than half of that"
             )));
         }
-        Ok(Policy { on_loss: hold.on_loss, grace })
+        Ok(Policy { on_loss: loss.on_loss, grace })
     }
 }
 

@@ -22,7 +22,7 @@ use crate::voice::Voice;
 pub(crate) async fn run(args: &EveryArgs, voice: Voice) -> Result<u8, Failure> {
     let mut signals = Signals::listen()?;
     let (schedule, name) = what(args)?;
-    let policy = Policy::of(&args.hold)?;
+    let policy = Policy::of(&args.hold.loss, args.hold.ttl)?;
     let session = match session::wait(Session::open(&args.common.store), &mut signals, || ()).await {
         First::Done(session) => session?,
         First::Interrupted(signal) => return Ok(signals::status(signal)),
@@ -39,11 +39,8 @@ pub(crate) async fn run(args: &EveryArgs, voice: Voice) -> Result<u8, Failure> {
         Job::schedule(&session.store, name, config(args, schedule), move |run| runner.clone().run(run))?;
     voice.event("scheduled", json!({ "key": name }));
     let signal = signals.next().await;
-    // A second signal does not wait for the command.
-    session::wait(job.close(), &mut signals, || {
-        voice.note("closing", "waiting for the command to end", json!({}))
-    })
-    .await;
+    let tell = || voice.note("closing", "waiting for the command to end", json!({}));
+    session::finish(job.close(), &mut signals, tell).await;
     session.close(LEAVING, &mut signals, voice).await;
     Ok(signals::status(signal))
 }

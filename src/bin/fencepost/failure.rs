@@ -42,6 +42,10 @@ pub(crate) enum Failure {
     Schedule(#[from] ScheduleError),
     #[error(transparent)]
     Lock(#[from] LockError),
+    #[error("{lock} is held by another one; to wait for it, say --wait 30s or --wait forever")]
+    Contended { lock: String },
+    #[error("{lock} was not to be had within {}", crate::times::told(*.waited))]
+    TimedOut { lock: String, waited: std::time::Duration },
     #[error("{lock} was tried once, and the store gave no answer")]
     Unanswered { lock: String },
     #[error(transparent)]
@@ -70,9 +74,11 @@ impl Failure {
                 UNAVAILABLE
             }
             Failure::Setup(_) | Failure::Schedule(_) | Failure::Usage(_) => USAGE,
-            Failure::Lock(_) | Failure::Changed(_) | Failure::Once(OnceError::Overtaken { .. }) => {
-                NOT_ACQUIRED
-            }
+            Failure::Lock(_)
+            | Failure::Contended { .. }
+            | Failure::TimedOut { .. }
+            | Failure::Changed(_)
+            | Failure::Once(OnceError::Overtaken { .. }) => NOT_ACQUIRED,
             Failure::Once(OnceError::Taken { .. }) => TAKEN,
             Failure::Once(OnceError::Missing { .. }) | Failure::NoStore { .. } | Failure::Missing(_) => {
                 MISSING

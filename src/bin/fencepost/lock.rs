@@ -33,7 +33,7 @@ pub(crate) async fn run(args: &LockArgs, voice: Voice) -> Result<u8, Failure> {
 }
 
 /// Somebody who wants a lock, and what for.
-pub(crate) struct Contest<'a> {
+struct Contest<'a> {
     key: &'a str,
     hold: &'a HoldArgs,
     command: &'a [OsString],
@@ -43,7 +43,7 @@ pub(crate) struct Contest<'a> {
 }
 
 /// How it went.
-pub(crate) enum Tried {
+enum Tried {
     /// A signal came first.
     Interrupted(u8),
     /// The command was run, and has ended so.
@@ -51,13 +51,13 @@ pub(crate) enum Tried {
 }
 
 impl<'a> Contest<'a> {
-    pub(crate) fn new(
+    fn new(
         key: &'a str,
         hold: &'a HoldArgs,
         command: &'a [OsString],
         voice: Voice,
     ) -> Result<Contest<'a>, Failure> {
-        let policy = Policy::of(hold)?;
+        let policy = Policy::of(&hold.loss, hold.ttl)?;
         let who = hold.who.clone().unwrap_or_else(holder::identity);
         Ok(Contest { key, hold, command, policy, who, voice })
     }
@@ -72,12 +72,12 @@ impl<'a> Contest<'a> {
         }
     }
 
-    pub(crate) fn mutex(&self, session: &Session) -> Result<Mutex, Failure> {
+    fn mutex(&self, session: &Session) -> Result<Mutex, Failure> {
         Ok(Mutex::new(&session.store, self.key, self.hold.mutex())?)
     }
 
     /// Waits for the lock, and runs the command under it.
-    pub(crate) async fn compete(
+    async fn compete(
         &self,
         session: &Session,
         mutex: &Mutex,
@@ -99,10 +99,7 @@ impl<'a> Contest<'a> {
         match session::wait(acquire, signals, tell).await {
             First::Interrupted(signal) => Ok(Tried::Interrupted(signals::status(signal))),
             First::Done(Ok(guard)) => self.hold(session, guard, signals).await.map(Tried::Ran),
-            First::Done(Err(LockError::TimedOut { lock, .. })) if wait == Wait::No => {
-                Err(Failure::Unanswered { lock })
-            }
-            First::Done(Err(error)) => Err(error.into()),
+            First::Done(Err(error)) => Err(refusal(error, wait)),
         }
     }
 
@@ -135,7 +132,7 @@ impl<'a> Contest<'a> {
     /// What the release says of the time in which the command ran.
     fn judge(&self, ended: &mut Ended, release: Release, lasted: bool) {
         match release {
-            Release::Gone if ended.reason.is_none() && self.hold.on_loss != OnLoss::Ignore => {
+            Release::Gone if ended.reason.is_none() && self.hold.loss.on_loss != OnLoss::Ignore => {
                 let why = "the lock was gone before the command had ended";
                 let text = format!("{why} with status {}", ended.status);
                 self.voice.warn("lost", &text, json!({ "key": self.key, "status": ended.status }));
@@ -151,5 +148,15 @@ impl<'a> Contest<'a> {
             }
             Release::Clean | Release::Gone | Release::Unknown => {}
         }
+    }
+}
+
+/// Why the lock was not taken, in the words of the command.
+fn refusal(error: LockError, wait: Wait) -> Failure {
+    match error {
+        LockError::Contended { lock } => Failure::Contended { lock },
+        LockError::TimedOut { lock, .. } if wait == Wait::No => Failure::Unanswered { lock },
+        LockError::TimedOut { lock, waited } => Failure::TimedOut { lock, waited },
+        other => Failure::Lock(other),
     }
 }

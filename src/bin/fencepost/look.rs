@@ -14,7 +14,7 @@ use crate::session;
 use crate::times::{told, written};
 
 /// What a key may be the key of.
-const KINDS: [&str; 3] = ["mutex", "job", "once"];
+const KINDS: [&str; 4] = ["mutex", "flag", "job", "once"];
 
 /// Everything that lies in a store: rows need the notes of holders, too.
 pub(crate) async fn survey(engine: &dyn Engine) -> Result<Survey, Failure> {

@@ -106,7 +106,7 @@ async fn list(common: &Common, scheduler: &str, once: &Scheduler) -> Result<(), 
 
 /// Runs jobs until a signal comes.
 async fn serve(args: &RunArgs, mut signals: Signals, voice: Voice) -> Result<u8, Failure> {
-    let policy = Policy::of(&args.hold)?;
+    let policy = Policy::of(&args.hold.loss, args.hold.ttl)?;
     let session = match session::wait(Session::open(&args.common.store), &mut signals, || ()).await {
         First::Done(session) => session?,
         First::Interrupted(signal) => return Ok(signals::status(signal)),
@@ -123,8 +123,7 @@ async fn serve(args: &RunArgs, mut signals: Signals, voice: Voice) -> Result<u8,
     voice.event("started", json!({ "scheduler": args.scheduler }));
     let signal = signals.next().await;
     let tell = || voice.note("closing", "waiting for handlers to end", json!({}));
-    // A second signal does not wait for them.
-    session::wait(once.stop(), &mut signals, tell).await;
+    session::finish(once.stop(), &mut signals, tell).await;
     session.close(LEAVING, &mut signals, voice).await;
     Ok(signals::status(signal))
 }

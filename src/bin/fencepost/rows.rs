@@ -100,6 +100,7 @@ fn row(stored: &Stored, notes: &[Stored]) -> Row {
     let known = match stored.space.split_once('/') {
         Some(("mutex", _)) => mutex(stored, notes),
         Some(("job", _)) => job(stored, notes),
+        Some(("flag", _)) => flag(stored),
         Some(("once", name)) => task(stored, notes, name),
         Some(_) | None => None,
     };
@@ -146,6 +147,12 @@ fn job(stored: &Stored, notes: &[Stored]) -> Option<Row> {
         }),
         (run::Key::Lock(_), Record::Work(_)) | (run::Key::Work, Record::Lock(_)) => None,
     }
+}
+
+fn flag(stored: &Stored) -> Option<Row> {
+    let leader: fencepost::flag::Record = record(stored)?;
+    let (by, token) = (Some(leader.process.to_string()), Some(stored.entry.revision.0));
+    Some(Row { by, token, ..Row::new(&stored.space, "led") })
 }
 
 fn progress(progress: Progress) -> &'static str {

@@ -35,7 +35,7 @@ impl Session {
     pub(crate) async fn close(self, within: Duration, signals: &mut Signals, voice: Voice) {
         let left = tokio::select! {
             closed = self.store.close(within) => closed.err().map(|left| left.to_string()),
-            _ = signals.next() => Some("interrupted before the store was told".into()),
+            _ = signals.again() => Some("interrupted before the store was told".into()),
         };
         if let Some(left) = left {
             voice.warn("unfinished", &format!("{left}; it is free after its ttl"), json!({}));
@@ -78,5 +78,19 @@ pub(crate) async fn wait<T>(
         biased;
         signal = signals.next() => First::Interrupted(signal),
         done = &mut what => First::Done(done),
+    }
+}
+
+/// Waits for the end of what was asked to end, unless somebody is out of patience.
+pub(crate) async fn finish(what: impl Future<Output = ()>, signals: &mut Signals, told: impl FnOnce()) {
+    let mut what = std::pin::pin!(what);
+    tokio::select! {
+        _ = signals.again() => return,
+        () = &mut what => return,
+        () = sleep_until(Instant::now() + PATIENCE) => told(),
+    }
+    tokio::select! {
+        _ = signals.again() => {}
+        () = &mut what => {}
     }
 }

@@ -1,0 +1,494 @@
+//! The command `fencepost`, as a shell sees it: real processes on a store in a file.
+#![cfg(feature = "cli")]
+#![allow(
+    clippy::disallowed_types,
+    clippy::disallowed_methods,
+    reason = "these tests run processes and wait for them"
+)]
+#![allow(clippy::unwrap_used, reason = "a test that fails says where")]
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// How long any condition may take on a machine that is busy.
+const SOON: Duration = Duration::from_secs(60);
+
+/// Waits for a condition.
+fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + SOON;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "it never came to pass that {what}");
+        thread::park_timeout(Duration::from_millis(5));
+    }
+}
+
+/// A host with a store in a file.
+struct Host {
+    folder: tempfile::TempDir,
+}
+
+/// A process that runs, and is killed with the test.
+struct Running {
+    process: Child,
+    out: BufReader<std::process::ChildStdout>,
+}
+
+impl Host {
+    fn new() -> Host {
+        Host { folder: tempfile::tempdir().unwrap() }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn store(&self) -> String {
+        format!("sqlite:{}?synchronous=normal", self.path("locks.db").display())
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_fencepost"));
+        command.args(args).env("FENCEPOST_STORE", self.store()).env("LOG", self.path("log"));
+        command
+    }
+
+    /// Runs it to its end.
+    fn run(&self, args: &[&str]) -> Output {
+        self.command(args).stdin(Stdio::null()).output().unwrap()
+    }
+
+    fn status(&self, args: &[&str]) -> Option<i32> {
+        self.run(args).status.code()
+    }
+
+    /// Starts it; its standard input stays open until it is [ended](Running::end).
+    fn start(&self, args: &[&str]) -> Running {
+        let mut command = self.command(args);
+        let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let out = BufReader::new(process.stdout.take().unwrap());
+        Running { process, out }
+    }
+
+    /// Somebody who holds this lock until its standard input ends.
+    fn holder(&self, args: &[&str]) -> Running {
+        let mut holder = self.start(&[&["lock"], args, &["--", "sh", "-c", "echo held; exec cat"]].concat());
+        assert_eq!(holder.line(), "held");
+        holder
+    }
+
+    fn json(&self, args: &[&str]) -> Value {
+        let output = self.run(&[args, &["--json"]].concat());
+        assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    /// How many rows of this state `fencepost ls` shows.
+    fn count(&self, state: &str) -> usize {
+        let object = self.json(&["ls"]);
+        object["entries"].as_array().unwrap().iter().filter(|row| row["state"] == state).count()
+    }
+
+    fn log(&self) -> Vec<String> {
+        fs::read_to_string(self.path("log")).unwrap_or_default().lines().map(String::from).collect()
+    }
+}
+
+impl Running {
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.out.read_line(&mut line).unwrap();
+        line.trim_end().into()
+    }
+
+    fn signal(&self, name: &str) {
+        let (flag, pid) = (format!("-{name}"), self.process.id().to_string());
+        assert!(Command::new("kill").args([flag, pid]).status().unwrap().success());
+    }
+
+    /// Closes its standard input.
+    fn end(mut self) -> (Option<i32>, String) {
+        drop(self.process.stdin.take());
+        self.ended()
+    }
+
+    /// Waits for its end, and that of all who write to its standard output.
+    fn ended(mut self) -> (Option<i32>, String) {
+        let mut rest = String::new();
+        self.out.read_to_string(&mut rest).unwrap();
+        (self.process.wait().unwrap().code(), rest)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn out(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).trim_end().into()
+}
+
+fn err(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).trim_end().into()
+}
+
+#[test]
+fn the_status_of_the_command_is_passed_on() {
+    let host = Host::new();
+    for (script, status) in [("exit 0", 0), ("exit 7", 7), ("kill -TERM $$", 143), ("kill -KILL $$", 137)] {
+        assert_eq!(host.status(&["lock", "a", "--", "sh", "-c", script]), Some(status), "{script}");
+    }
+    assert_eq!(host.status(&["lock", "a", "--", "no-such-program"]), Some(127));
+    assert_eq!(host.status(&["lock", "a", "--", "/dev/null"]), Some(126));
+    assert_eq!(host.count("held"), 0, "each has released it");
+}
+
+#[test]
+fn the_command_finds_key_identity_and_a_token_that_grows() {
+    let host = Host::new();
+    let script = "echo $FENCEPOST_KEY $FENCEPOST_IDENTITY $FENCEPOST_TOKEN";
+    let mut last = 0;
+    for _ in 0..3 {
+        let said = out(&host.run(&["lock", "reports", "--as", "alice", "--", "sh", "-c", script]));
+        let token = said.strip_prefix("reports alice ").unwrap().parse::<u64>().unwrap();
+        assert!(token > last, "{token} after {last}");
+        last = token;
+    }
+}
+
+#[test]
+fn who_comes_second_waits_or_does_not() {
+    let host = Host::new();
+    let holder = host.holder(&["a"]);
+    let waiter = host.start(&["lock", "a", "--", "echo", "in"]);
+    until("the second one waits", || host.count("waiting") == 1);
+    for wait in ["no", "50ms"] {
+        let output = host.run(&["lock", "a", "--wait", wait, "--", "echo", "in"]);
+        assert_eq!((output.status.code(), out(&output)), (Some(75), String::new()), "{wait}");
+        assert!(err(&output).contains("mutex/a"), "{}", err(&output));
+    }
+    assert_eq!(holder.end().0, Some(0));
+    assert_eq!(waiter.ended(), (Some(0), "in\n".into()));
+}
+
+#[test]
+fn who_is_interrupted_while_he_waits_leaves_nothing_behind() {
+    for (signal, status) in [("INT", 130), ("TERM", 143), ("HUP", 129)] {
+        let host = Host::new();
+        let holder = host.holder(&["a"]);
+        let waiter = host.start(&["lock", "a", "--", "echo", "in"]);
+        until("it waits", || host.count("waiting") == 1);
+        waiter.signal(signal);
+        assert_eq!(waiter.ended(), (Some(status), String::new()));
+        assert_eq!((host.count("waiting"), host.count("held")), (0, 1));
+        assert_eq!(holder.end().0, Some(0));
+        assert_eq!(host.status(&["lock", "a", "--wait", "no", "--", "true"]), Some(0));
+    }
+}
+
+#[test]
+fn signals_are_passed_to_the_command_and_its_children() {
+    let host = Host::new();
+    let script = "trap 'exit 9' TERM; sleep 600 & echo held; wait";
+    let mut holder = host.start(&["lock", "a", "--", "sh", "-c", script]);
+    assert_eq!(holder.line(), "held");
+    holder.signal("TERM");
+    assert_eq!(holder.ended().0, Some(9));
+    assert_eq!(host.count("held"), 0);
+}
+
+#[test]
+fn who_loses_the_lock_ends() {
+    for (on_loss, status) in [("signal", 76), ("kill", 76)] {
+        let host = Host::new();
+        let holder = host.holder(&["a", "--ttl", "1s", "--on-loss", on_loss]);
+        assert_eq!(host.status(&["release", "a", "--force", "--yes"]), Some(0));
+        assert_eq!(holder.ended().0, Some(status), "{on_loss}");
+    }
+}
+
+#[test]
+fn who_ignores_term_is_killed_after_the_grace() {
+    let host = Host::new();
+    let script = "trap '' TERM; echo held; while :; do sleep 600 & wait; done";
+    let mut holder = host.start(&["lock", "a", "--ttl", "1s", "--", "sh", "-c", script]);
+    assert_eq!(holder.line(), "held");
+    assert_eq!(host.status(&["release", "a", "--force", "--yes"]), Some(0));
+    assert_eq!(holder.ended().0, Some(76));
+}
+
+#[test]
+fn who_ignores_the_loss_goes_on() {
+    let host = Host::new();
+    let mut command =
+        host.command(&["lock", "a", "--ttl", "1s", "--on-loss", "ignore", "--json", "--", "cat"]);
+    let mut holder = command.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut events = BufReader::new(holder.stderr.take().unwrap()).lines().map(Result::unwrap);
+    assert!(events.next().unwrap().contains("acquired"));
+    assert_eq!(host.status(&["release", "a", "--force", "--yes"]), Some(0));
+    assert!(events.next().unwrap().contains("lost"));
+    drop(holder.stdin.take());
+    assert_eq!(holder.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn a_holder_that_slept_beyond_its_lease_ends_its_command() {
+    let host = Host::new();
+    let holder = host.holder(&["a", "--ttl", "500ms"]);
+    holder.signal("STOP");
+    let successor = host.run(&["lock", "a", "--wait", "60s", "--", "echo", "in"]);
+    assert_eq!((successor.status.code(), out(&successor)), (Some(0), "in".into()));
+    holder.signal("CONT");
+    assert_eq!(holder.ended().0, Some(76), "its command has ended, too, or this would not end");
+}
+
+#[test]
+fn a_release_says_who_held_it_and_takes_nothing_from_anybody_else() {
+    let host = Host::new();
+    assert_eq!(host.status(&["lock", "a", "--", "true"]), Some(0));
+    assert_eq!(host.status(&["release", "a", "--force", "--yes"]), Some(66), "nobody holds it");
+    let holder = host.holder(&["a", "--as", "bob"]);
+    until("its note can be read", || host.json(&["show", "a"])["entries"][0]["by"] == "bob");
+    let unasked = host.run(&["release", "a", "--force"]);
+    assert_eq!(unasked.status.code(), Some(64));
+    assert!(err(&unasked).contains("accepted: --yes"), "{}", err(&unasked));
+    assert_eq!(host.status(&["release", "a", "--yes"]), Some(64), "--force is to be said");
+    assert_eq!(host.count("held"), 1);
+    let released = host.run(&["release", "mutex/a", "--force", "--yes", "--as", "alice"]);
+    assert_eq!(released.status.code(), Some(0));
+    assert!(err(&released).contains("was released by alice; bob held it"), "{}", err(&released));
+    let _ = holder.end();
+}
+
+#[test]
+fn each_occurrence_is_run_by_one_of_three_processes_once() {
+    let host = Host::new();
+    let script = "echo $FENCEPOST_TOKEN $FENCEPOST_OCCURRENCE >> $LOG";
+    let args = ["every", "--interval", "50ms", "--ttl", "3s", "tick", "--", "sh", "-c", script];
+    let processes = [host.start(&args), host.start(&args), host.start(&args)];
+    until("six occurrences were run", || host.log().len() >= 6);
+    for process in processes {
+        process.signal("INT");
+        assert_eq!(process.ended().0, Some(130));
+    }
+    let log = host.log();
+    let token = |line: &String| line.split(' ').next().unwrap().parse::<u64>().unwrap();
+    assert!(log.windows(2).all(|pair| token(&pair[0]) < token(&pair[1])), "{log:?}");
+    let occurrence = |line: &String| line.split(' ').nth(1).unwrap().to_owned();
+    assert!(log.windows(2).all(|pair| occurrence(&pair[0]) < occurrence(&pair[1])), "{log:?}");
+    let runs = host.json(&["show", "job/tick"])["entries"][0]["record"]["Work"]["runs"].as_u64().unwrap();
+    // Who was interrupted may have claimed an occurrence whose command wrote nothing any more.
+    assert!((0..=3).contains(&(runs - log.len() as u64)), "{runs} runs, {log:?}");
+}
+
+#[test]
+fn each_job_is_run_by_one_of_three_runners_once() {
+    let host = Host::new();
+    let script = "echo $FENCEPOST_SCHEDULER $FENCEPOST_KEY $FENCEPOST_ATTEMPT $(cat) >> $LOG";
+    let args = ["once", "run", "mails", "--", "sh", "-c", script];
+    let runners = [host.start(&args), host.start(&args), host.start(&args)];
+    for key in ["1", "2", "3", "4", "5"] {
+        let props = format!("{{\"to\":{key}}}");
+        assert_eq!(
+            host.status(&["once", "schedule", "mails", key, "--in", "1ms", "--props", &props]),
+            Some(0)
+        );
+    }
+    until("all are done", || host.count("done") == 5);
+    for runner in runners {
+        runner.signal("TERM");
+        assert_eq!(runner.ended().0, Some(143));
+    }
+    let mut log = host.log();
+    log.sort();
+    let expected: Vec<_> = (1..=5).map(|key| format!("mails {key} 1 {{\"to\":{key}}}")).collect();
+    assert_eq!(log, expected);
+}
+
+#[test]
+fn a_job_that_fails_is_tried_again_if_that_was_asked_for() {
+    let host = Host::new();
+    let script = "echo $FENCEPOST_ATTEMPT >> $LOG; test $FENCEPOST_ATTEMPT = 3";
+    let args =
+        ["once", "run", "a", "--delivery", "at-least-once", "--backoff", "1ms", "--", "sh", "-c", script];
+    let runner = host.start(&args);
+    assert_eq!(host.status(&["once", "schedule", "a", "k", "--at", "2026-01-01T00:00Z"]), Some(0));
+    until("it is done", || host.count("done") == 1);
+    assert_eq!(host.log(), ["1", "2", "3"]);
+    drop(runner);
+}
+
+#[test]
+fn jobs_are_scheduled_listed_and_cancelled() {
+    let host = Host::new();
+    let schedule = |verb, at: &[&str]| host.status(&[&["once", verb, "mails", "k"], at].concat());
+    assert_eq!(schedule("reschedule", &["--in", "1h"]), Some(66), "there is nothing yet");
+    assert_eq!(
+        schedule("schedule", &["--at", "2126-12-24T18:00", "--tz", "Europe/Berlin", "--props", "17"]),
+        Some(0)
+    );
+    assert_eq!(schedule("schedule", &["--in", "1h"]), Some(73), "it is taken");
+    let listed = host.json(&["once", "list", "mails"]);
+    let row = &listed["entries"][0];
+    assert_eq!((&row["job"], &row["state"]), (&"k".into(), &"scheduled".into()));
+    assert_eq!((&row["due"], &row["record"]["props"]), (&"2126-12-24T17:00:00.000Z".into(), &17.into()));
+    assert_eq!(schedule("reschedule", &["--at", "2127-12-24T17:00Z"]), Some(0));
+    assert_eq!(host.json(&["once", "list", "mails"])["entries"][0]["record"]["props"], 17);
+    assert_eq!(host.status(&["once", "cancel", "mails", "k"]), Some(0));
+    assert_eq!(host.json(&["once", "list", "mails"])["entries"][0]["state"], "cancelled");
+    assert_eq!(host.status(&["once", "cancel", "mails", "k"]), Some(66));
+}
+
+#[test]
+fn one_leads_and_the_next_one_leads_when_it_has_gone() {
+    let host = Host::new();
+    let stand = |name| {
+        host.start(&[
+            "elect",
+            "--interval",
+            "3s",
+            "--process",
+            name,
+            "boss",
+            "--",
+            "sh",
+            "-c",
+            "echo $FENCEPOST_IDENTITY $FENCEPOST_TOKEN; exec cat",
+        ])
+    };
+    let mut first = stand("a");
+    let (name, token) = first
+        .line()
+        .split_once(' ')
+        .map(|(name, token)| (name.to_owned(), token.parse::<u64>().unwrap()))
+        .unwrap();
+    assert_eq!(name, "a");
+    let mut second = stand("b");
+    let shown = host.json(&["show", "flag/boss"]);
+    assert_eq!((&shown["entries"][0]["by"], &shown["entries"][0]["state"]), (&"a".into(), &"led".into()));
+    first.signal("TERM");
+    assert_eq!(first.ended().0, Some(143));
+    let line = second.line();
+    assert!(line.strip_prefix("b ").is_some_and(|later| later.parse::<u64>().unwrap() > token), "{line}");
+    second.signal("INT");
+    assert_eq!(second.ended().0, Some(130));
+    assert_eq!(host.status(&["elect", "--once", "boss", "--", "sh", "-c", "exit 3"]), Some(3));
+}
+
+#[test]
+fn a_leader_whose_command_ends_stands_again() {
+    let host = Host::new();
+    let script = "echo $FENCEPOST_TOKEN >> $LOG";
+    let leader = host.start(&["elect", "--quiet", "--pause", "1ms", "boss", "--", "sh", "-c", script]);
+    until("it has led twice", || host.log().len() >= 2);
+    leader.signal("INT");
+    assert_eq!(leader.ended().0, Some(130));
+    let log = host.log();
+    assert!(log[0].parse::<u64>().unwrap() < log[1].parse::<u64>().unwrap(), "each time under a new token");
+}
+
+#[test]
+fn what_is_shown_as_json_has_these_shapes() {
+    let host = Host::new();
+    assert_eq!(host.status(&["lock", "--", "true"]), Some(64), "the key is missing");
+    let holder = host.holder(&["a", "--as", "bob"]);
+    until("its note can be read", || host.json(&["ls"])["entries"][0]["by"] == "bob");
+    let object = host.json(&["ls", "mutex/"]);
+    let row = object["entries"][0].as_object().unwrap();
+    let names: Vec<_> = row.keys().map(String::as_str).collect();
+    assert_eq!(names, ["by", "name", "record", "runs", "state", "token", "until"]);
+    assert_eq!(
+        (&row["name"], &row["runs"], &row["state"]),
+        (&"mutex/a".into(), &"sh".into(), &"held".into())
+    );
+    assert!(object["at"].as_str().is_some_and(|at| at.ends_with('Z')));
+    assert_eq!(host.json(&["ls", "job/"])["entries"], Value::Array(Vec::new()));
+    let shown = host.json(&["show", "mutex/a"]);
+    assert_eq!(shown["entries"][0]["revision"], row["token"], "the token is the revision of the lock");
+    let table = out(&host.run(&["ls"]));
+    let (head, line) = table.split_once('\n').unwrap();
+    assert!(head.starts_with("NAME") && line.starts_with("mutex/a  held") && line.contains("bob"), "{table}");
+    let refused = host.run(&["lock", "a", "--wait", "no", "--json", "--", "true"]);
+    let said: Value = serde_json::from_str(&err(&refused)).unwrap();
+    assert_eq!((&said["event"], &said["status"]), (&"failed".into(), &75.into()));
+    let _ = holder.end();
+}
+
+#[test]
+fn what_makes_no_sense_is_told_in_one_line_what_would() {
+    let host = Host::new();
+    let nowhere = format!("sqlite:{}", host.path("nowhere.db").display());
+    let no_folder = format!("sqlite:{}", host.path("no/such/folder.db").display());
+    assert_eq!(host.status(&["lock", "a", "--", "true"]), Some(0));
+    let table: &[(&[&str], i32, &str)] = &[
+        (&["lock", "a"], 64, "COMMAND"),
+        (&["lock", "", "--", "true"], 64, "a value is required"),
+        (&["lock", "a", "--ttl", "15", "--", "true"], 64, "such as 500ms, 15s, 5m or 1h30m"),
+        (&["lock", "a", "--wait", "maybe", "--", "true"], 64, "or forever, or no"),
+        (&["lock", "a", "--on-loss", "panic", "--", "true"], 64, "possible values: signal, kill, ignore"),
+        (&["lock", "a", "--grace", "10s", "--", "true"], 64, "accepted: less than half of that"),
+        (
+            &["lock", "a", "--store", "redis://user:secret@h", "--", "true"],
+            64,
+            "redis: is no address of a store",
+        ),
+        (
+            &["lock", "a", "--store", "sqlite:x?mode=ro", "--", "true"],
+            64,
+            "accepted: synchronous, call_max, poll",
+        ),
+        (&["lock", "a", "--store", &no_folder, "--", "true"], 69, "cannot open"),
+        (&["lock", "a", "--store", "postgres://127.0.0.1:1/x", "--", "true"], 69, "cannot connect"),
+        (&["ls", "--store", &nowhere], 66, "there is no store at"),
+        (&["show", "nothing"], 66, "nothing is kept of \"nothing\""),
+        (&["every", "a", "--", "true"], 64, "accepted: a cron expression and the name of the job"),
+        (&["every", "--interval", "5m", "* * * * *", "a", "--", "true"], 64, "accepted: one of them"),
+        (&["every", "61 * * * *", "a", "--", "true"], 64, "61"),
+        (&["every", "--tz", "Mars/Olympus", "* * * * *", "a", "--", "true"], 64, "IANA"),
+        (&["every", "--misfire", "never", "* * * * *", "a", "--", "true"], 64, "or skip, or run-once"),
+        (&["once", "schedule", "s", "k"], 64, "--at"),
+        (
+            &["once", "schedule", "s", "k", "--in", "1s", "--at", "2026-01-01T00:00Z"],
+            64,
+            "cannot be used with",
+        ),
+        (&["once", "schedule", "s", "k", "--at", "2026-01-01T00:00"], 64, "or one without, and --tz"),
+        (&["once", "schedule", "s", "k", "--in", "1s", "--props", "{"], 64, "--props is no JSON"),
+        (&["once", "schedule", "s", "", "--in", "1s"], 64, "the key of a job is empty"),
+        (&["once", "cancel", "s", "k"], 66, "nothing that could be changed is kept under k"),
+        (&["release", "a", "--yes"], 64, "--force"),
+        (&["frobnicate"], 64, "frobnicate"),
+    ];
+    for (args, status, told) in table {
+        let output = host.run(args);
+        let said = err(&output);
+        assert_eq!(output.status.code(), Some(*status), "{args:?}: {said}");
+        assert!(said.contains(told) && !said.contains("secret"), "{args:?}: {said}");
+        assert!(said.starts_with("fencepost: ") && said.lines().count() == 1, "{args:?}: {said}");
+    }
+    assert!(!host.path("nowhere.db").exists(), "who only looks makes nothing");
+}
+
+#[test]
+fn the_help_has_every_verb_examples_and_statuses() {
+    let host = Host::new();
+    let help = out(&host.run(&["--help"]));
+    for told in
+        ["lock", "elect", "every", "once", "ls", "show", "release", "Examples:", "Exit status:", "128+N"]
+    {
+        assert!(help.contains(told), "{told} is missing");
+    }
+    for verb in ["lock", "elect", "every", "show", "release"] {
+        let output = host.run(&[verb, "--help"]);
+        assert_eq!(output.status.code(), Some(0));
+        assert!(out(&output).contains("Exit status"), "{verb}");
+    }
+}
