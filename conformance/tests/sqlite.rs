@@ -38,7 +38,7 @@ fn sqlite_that_syncs_less_honours_the_contract() {
 /// A scribe writes a line for each addition that was acknowledged.
 fn scribe(path: &Path) -> Child {
     let mut command = Command::new(env!("CARGO_BIN_EXE_scribe"));
-    command.arg(path).stdout(Stdio::piped()).spawn().unwrap()
+    command.arg(path).stdout(Stdio::piped()).spawn().expect("a scribe")
 }
 
 /// The additions in some of a scribe's lines: the sum, and its revision. The last line may have been cut off.
@@ -47,7 +47,7 @@ fn additions(lines: &str) -> Vec<(u64, u64)> {
     whole
         .lines()
         .filter_map(|line| line.split_once(' '))
-        .map(|(a, b)| (a.parse().unwrap(), b.parse().unwrap()))
+        .map(|(a, b)| (a.parse().expect("a number"), b.parse().expect("a number")))
         .collect()
 }
 
