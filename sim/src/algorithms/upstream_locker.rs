@@ -44,11 +44,11 @@ fn acyl_locker() -> Registration<AcylLocker> {
         .known_defects(&[L1, L2, L4, L3, L7, L9, L5, L6])
 }
 
-/// Its defaults, but for a maximum that matters within a run, and few connections.
+/// Its defaults, but for a maximum that matters within a run, lock delays that let somebody hold, and few connections.
 fn acyl_config(dice: &mut Dice) -> AcylConfig {
     AcylConfig {
         max_lock_duration: Span::from_secs(pick(dice, &[40, 60])),
-        lock_delay: Span::from_secs(pick(dice, &[3, 10])),
+        lock_delay: Span::from_secs(pick(dice, &[1, 1, 3, 10])),
         attentive: pick(dice, &[true, true, false]),
         room: pick(dice, &[12, 40]),
         ..AcylConfig::default()
