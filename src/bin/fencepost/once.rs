@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::sync::Arc;
+use std::time::Duration;
 
 use fencepost::driver::{Once, OnceRun};
 use fencepost::job::Outcome;
@@ -23,6 +24,8 @@ use crate::voice::Voice;
 
 /// How many jobs are listed at a time.
 const PAGE: u32 = 500;
+/// How late a job may begin whose hint was lost: whoever scheduled it may have been killed before it was sent.
+const REFRESH_INTERVAL: Duration = Duration::from_secs(15);
 
 type Scheduler = Once<Value>;
 
@@ -32,12 +35,18 @@ pub(crate) async fn run(verb: &OnceVerb, voice: Voice) -> Result<u8, Failure> {
         OnceVerb::Run(args) => serve(args, signals, voice).await,
         OnceVerb::Schedule(args) => {
             let (at, props) = (when(args)?, props(args)?.unwrap_or(Value::Null));
-            let asked = async |once: Scheduler| Ok(once.schedule(&args.key, at, &props).await?);
+            let asked = async |once: Scheduler| {
+                once.schedule(&args.key, at, &props).await?;
+                told(&once, &args.key).await
+            };
             change(&args.common, &args.scheduler, &mut signals, voice, asked).await
         }
         OnceVerb::Reschedule(args) => {
             let (at, props) = (when(args)?, props(args)?);
-            let asked = async |once: Scheduler| Ok(once.reschedule(&args.key, at, props.as_ref()).await?);
+            let asked = async |once: Scheduler| {
+                once.reschedule(&args.key, at, props.as_ref()).await?;
+                told(&once, &args.key).await
+            };
             change(&args.common, &args.scheduler, &mut signals, voice, asked).await
         }
         OnceVerb::Cancel(CancelArgs { common, scheduler, key }) => {
@@ -49,6 +58,13 @@ pub(crate) async fn run(verb: &OnceVerb, voice: Voice) -> Result<u8, Failure> {
             change(common, scheduler, &mut signals, voice, asked).await
         }
     }
+}
+
+/// Waits until runners were told. An engine that is closed sends no more hints; it keeps the order of what is asked of
+/// one space, so the hint was sent once this is answered.
+async fn told(once: &Scheduler, key: &str) -> Result<(), Failure> {
+    once.find(key).await?;
+    Ok(())
 }
 
 fn when(args: &ScheduleArgs) -> Result<RunAt, Failure> {
@@ -136,7 +152,8 @@ fn config(args: &RunArgs) -> OnceConfig {
             backoff: Backoff { first: args.backoff, longest: Backoff::default().longest.max(args.backoff) },
         },
     };
-    OnceConfig { slots: args.slots, mutex: args.hold.mutex(), ..OnceConfig::new(delivery) }
+    let refresh_interval = REFRESH_INTERVAL;
+    OnceConfig { slots: args.slots, refresh_interval, mutex: args.hold.mutex(), ..OnceConfig::new(delivery) }
 }
 
 /// What is needed to run a job.
