@@ -10,7 +10,8 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -36,7 +37,7 @@ struct Host {
 /// A process that runs, and is killed with the test.
 struct Running {
     process: Child,
-    out: BufReader<std::process::ChildStdout>,
+    out: Option<BufReader<ChildStdout>>,
 }
 
 impl Host {
@@ -71,7 +72,7 @@ impl Host {
     fn start(&self, args: &[&str]) -> Running {
         let mut command = self.command(args);
         let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        let out = BufReader::new(process.stdout.take().unwrap());
+        let out = process.stdout.take().map(BufReader::new);
         Running { process, out }
     }
 
@@ -102,7 +103,7 @@ impl Host {
 impl Running {
     fn line(&mut self) -> String {
         let mut line = String::new();
-        self.out.read_line(&mut line).unwrap();
+        self.out.as_mut().unwrap().read_line(&mut line).unwrap();
         line.trim_end().into()
     }
 
@@ -119,9 +120,16 @@ impl Running {
 
     /// Waits for its end, and that of all who write to its standard output.
     fn ended(mut self) -> (Option<i32>, String) {
-        let mut rest = String::new();
-        self.out.read_to_string(&mut rest).unwrap();
-        (self.process.wait().unwrap().code(), rest)
+        until("the process ends", || self.process.try_wait().unwrap().is_some());
+        let (rest, is_read) = mpsc::channel();
+        let mut out = self.out.take().unwrap();
+        thread::spawn(move || {
+            let mut text = String::new();
+            out.read_to_string(&mut text).unwrap();
+            rest.send(text).unwrap();
+        });
+        let text = is_read.recv_timeout(SOON).expect("all who write to its standard output end");
+        (self.process.wait().unwrap().code(), text)
     }
 }
 

@@ -46,6 +46,8 @@ pub(crate) enum Failure {
     Contended { lock: String },
     #[error("{lock} was not to be had within {}", crate::times::told(*.waited))]
     TimedOut { lock: String, waited: std::time::Duration },
+    #[error("{lock} was lost before the command began: this process, or its host, stood still")]
+    Lost { lock: String },
     #[error("{lock} was tried once, and the store gave no answer")]
     Unanswered { lock: String },
     #[error(transparent)]
@@ -79,6 +81,7 @@ impl Failure {
             | Failure::TimedOut { .. }
             | Failure::Changed(_)
             | Failure::Once(OnceError::Overtaken { .. }) => NOT_ACQUIRED,
+            Failure::Lost { .. } => LOST,
             Failure::Once(OnceError::Taken { .. }) => TAKEN,
             Failure::Once(OnceError::Missing { .. }) | Failure::NoStore { .. } | Failure::Missing(_) => {
                 MISSING

@@ -114,7 +114,11 @@ impl<'a> Contest<'a> {
             ("FENCEPOST_TOKEN", token.0.to_string()),
             ("FENCEPOST_IDENTITY", self.who.clone()),
         ];
-        let spawned = Child::spawn(self.command, variables, Stdin::Inherited).await;
+        let spawned = if guard.is_held() {
+            Child::spawn(self.command, variables, Stdin::Inherited).await
+        } else {
+            Err(Failure::Lost { lock: self.key.into() })
+        };
         let ended = match spawned {
             Ok(child) => child.tend(&guard, self.policy, Some(signals), self.voice).await,
             Err(failure) => Err(failure),
