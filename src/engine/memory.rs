@@ -204,7 +204,10 @@ impl Map {
             let until = (kept.until < StoreTime::MAX).then_some(kept.until);
             Some(Stored { space: space.into(), key, entry: kept.show(), until })
         });
-        stored.collect()
+        // The separator is greater than any text, so the map has longer names first.
+        let mut stored: Vec<_> = stored.collect();
+        stored.sort_by(|one, other| (&one.space, &one.key).cmp(&(&other.space, &other.key)));
+        stored
     }
 
     fn carry_out(&mut self, space: &str, op: &EngineOp, at: StoreTime) -> EngineAnswer {
