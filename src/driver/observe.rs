@@ -8,7 +8,6 @@ use std::string::String;
 use metrics::{Counter, Histogram, counter, histogram};
 
 use crate::job::Outcome;
-use crate::mutex::Loss;
 use crate::run::Noted;
 use crate::time::{Instant, Span};
 
@@ -122,11 +121,13 @@ impl LockMeters {
         counter!("fencepost_unknown_outcomes_total", "group" => self.label()).increment(1);
     }
 
-    pub(crate) fn lost(&self, loss: Loss) {
-        let reason = match loss {
-            Loss::Expired => "expired",
-            Loss::Gone => "gone",
-        };
+    /// Somebody newer asks the holder to yield.
+    pub(crate) fn asked(&self, message: &str) {
+        tracing::info!(target: "fencepost", group = self.group, message, "lock asked for");
+        counter!("fencepost_lock_yields_asked_total", "group" => self.label()).increment(1);
+    }
+
+    pub(crate) fn lost(&self, reason: &'static str) {
         tracing::warn!(target: "fencepost", group = self.group, reason, "lock lost");
         counter!("fencepost_lock_losses_total", "group" => self.label(), "reason" => reason).increment(1);
     }

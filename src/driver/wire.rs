@@ -18,6 +18,8 @@
 //! | the lock of a job that runs once | `00`, its key, `00`, the key of the lock |
 //! | where such jobs begin | `01` |
 //! | such a job | `02`, its key |
+//! | a preemptive lock | `00` |
+//! | who is to enter it next | `01` |
 //!
 //! # Records and messages
 //!
@@ -27,6 +29,7 @@
 
 mod flag;
 mod job;
+mod locker;
 mod mutex;
 mod once;
 

@@ -95,6 +95,7 @@ pub enum Misuse {
 
 /// A hint to those who share the lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
 pub enum Hint {
     /// There is a newer request: look.
     Asked,

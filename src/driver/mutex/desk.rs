@@ -138,7 +138,7 @@ impl Caller<Mutex> for Desk {
             }
             Event::Released(release) => self.end(now, End::Released(release)),
             Event::Lost(loss) => {
-                self.meters.lost(loss);
+                self.meters.lost(reason(loss));
                 self.end(now, End::Lost(loss));
             }
             // It holds or wants the lock already; whoever has the turn never sees this.
@@ -189,5 +189,13 @@ impl Caller<Mutex> for Desk {
     fn doing(&self) -> Option<&'static str> {
         let current = self.current.as_ref()?;
         Some(if current.since.is_some() { "releasing a lock" } else { "giving up a wait" })
+    }
+}
+
+/// Under which label a loss is counted.
+fn reason(loss: Loss) -> &'static str {
+    match loss {
+        Loss::Expired => "expired",
+        Loss::Gone => "gone",
     }
 }

@@ -10,6 +10,7 @@ use super::*;
 use crate::flag::{self, Flag, Process};
 use crate::job::{Job, Meta, Outcome, Progress};
 use crate::line::{self, Owner, Place};
+use crate::locker::{self, Contender, Locker};
 use crate::machine::Identity;
 use crate::mutex::Mutex;
 use crate::once::{self, JobKey, Message, Once, State, Task};
@@ -52,6 +53,10 @@ fn once_keys() -> impl Strategy<Value = once::Key<JobKey>> {
     ]
 }
 
+fn locker_keys() -> impl Strategy<Value = locker::Key> {
+    prop_oneof![Just(locker::Key::Lock), Just(locker::Key::Contender)]
+}
+
 fn check_key<K: WireKey>(one: &K, other: &K) -> Result<(), TestCaseError> {
     prop_assert_eq!(bytes(one).cmp(&bytes(other)), one.cmp(other));
     prop_assert_eq!(K::read(&bytes(one)), Some(one.clone()));
@@ -78,8 +83,14 @@ proptest! {
     }
 
     #[test]
+    fn keys_of_a_preemptive_lock_sort_as_their_bytes(one in locker_keys(), other in locker_keys()) {
+        check_key(&one, &other)?;
+    }
+
+    #[test]
     fn no_bytes_make_a_reader_panic(bytes in proptest::collection::vec(any::<u8>(), 0..40)) {
         let _ = (line::Key::read(&bytes), run::Key::read(&bytes), once::Key::<JobKey>::read(&bytes));
+        let _ = locker::Key::read(&bytes);
     }
 }
 
@@ -140,6 +151,23 @@ fn the_format_is_pinned() {
     assert_eq!(Flag::read_message(text), Some(petition));
     assert_eq!(Flag::write_message(&flag::Message::Freed), None, "engines say that themselves");
 
+    check::<<Locker as Wire>::Record>(
+        locker::Record::Held { owner, priority: 1 },
+        r#"{"Held":{"owner":{"identity":7,"attempt":3},"priority":1}}"#,
+    );
+    check::<<Locker as Wire>::Record>(
+        locker::Record::Revoked(owner),
+        r#"{"Revoked":{"identity":7,"attempt":3}}"#,
+    );
+    let message = "m".into();
+    check::<<Locker as Wire>::Record>(
+        locker::Record::Contender(Contender { owner, priority: 1, asked: at(9), since: at(8), message }),
+        r#"{"Contender":{"owner":{"identity":7,"attempt":3},"priority":1,"asked":9,"since":8,"message":"m"}}"#,
+    );
+    assert_eq!(Locker::write_message(&locker::Hint::Asked).as_deref(), Some(r#""asked""#));
+    assert_eq!(Locker::read_message(r#""asked""#), Some(locker::Hint::Asked));
+    assert_eq!(Locker::write_message(&locker::Hint::Freed), None, "engines say that themselves");
+
     let hex = |key: &dyn Fn(&mut Vec<u8>)| {
         let mut bytes = Vec::new();
         key(&mut bytes);
@@ -149,6 +177,8 @@ fn the_format_is_pinned() {
     let job = JobKey::new("a\0b").unwrap();
     assert_eq!(hex(&|bytes| line::Key::Lock.write(bytes)), "00");
     assert_eq!(hex(&|bytes| ().write(bytes)), "00");
+    assert_eq!(hex(&|bytes| locker::Key::Lock.write(bytes)), "00");
+    assert_eq!(hex(&|bytes| locker::Key::Contender.write(bytes)), "01");
     assert_eq!(hex(&|bytes| place.write(bytes)), "010000000000000102000000000000000700000003");
     assert_eq!(hex(&|bytes| run::Key::Lock(line::Key::Lock).write(bytes)), "0000");
     assert_eq!(hex(&|bytes| run::Key::Work.write(bytes)), "01");

@@ -1,0 +1,221 @@
+//! Where the caller of one request meets its machine: how far the request has come, and what is counted.
+
+use std::sync::Arc;
+
+use super::super::board::Board;
+use super::super::cell::{Caller, Cell};
+use super::super::observe::LockMeters;
+use super::super::tenure::{Stage, Tenure};
+use crate::engine::clock;
+use crate::locker::{Bid, Call, Event, Locker, Loss, Misuse, Notice, Request};
+use crate::machine::AnswerOf;
+use crate::mutex::{self, Release};
+use crate::store::{Answer, FencingToken};
+use crate::time::{Instant, StoreTime};
+
+pub(crate) type LockerCell = Cell<Locker, Desk>;
+
+/// How a request ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    Preempted(Notice),
+    TimedOut,
+    /// The caller has dropped it, or the store was closed.
+    Left,
+    Lost(Loss),
+    Released(Release),
+}
+
+/// What a handle asks.
+#[derive(Debug)]
+pub(crate) enum Ask {
+    Lock(Bid),
+    /// To wait no longer, or to hold no longer.
+    Leave,
+}
+
+/// One request, as its caller sees it.
+#[derive(Debug)]
+pub(crate) struct Attempt {
+    pub(crate) tenure: Tenure<FencingToken, End>,
+    asked: Board<Asked>,
+}
+
+/// Who asks the holder to yield.
+#[derive(Debug, Default)]
+struct Asked {
+    /// The newest, until it was heard.
+    notice: Option<Notice>,
+    /// Nobody will ask any more.
+    over: bool,
+}
+
+impl Attempt {
+    pub(crate) fn new() -> Attempt {
+        Attempt { tenure: Tenure::new(), asked: Board::new(Asked::default()) }
+    }
+
+    /// Waits for somebody who asks and was not heard; `None`, if nobody will any more.
+    pub(crate) async fn asked(&self) -> Option<Notice> {
+        loop {
+            let news = |asked: &Asked| (asked.notice.is_some() || asked.over).then_some(asked.over);
+            let over = self.asked.wait(news).await;
+            // Another one who waits may have heard it first.
+            let notice = self.asked.update(|asked| asked.notice.take());
+            if over || notice.is_some() {
+                return notice.filter(|_| !over);
+            }
+        }
+    }
+
+    fn ask(&self, notice: Notice) {
+        self.asked.update(|asked| asked.notice = Some(notice));
+    }
+
+    fn end(&self, end: End) {
+        self.tenure.end(end);
+        self.asked.update(|asked| asked.over = true);
+    }
+}
+
+/// The caller's side of a request.
+#[derive(Debug)]
+pub(crate) struct Desk {
+    attempt: Arc<Attempt>,
+    /// When the caller began to wait.
+    began: Instant,
+    /// When the lock was granted.
+    since: Option<Instant>,
+    claims: u32,
+    meters: LockMeters,
+    closed: bool,
+}
+
+impl Desk {
+    pub(crate) fn new(attempt: Arc<Attempt>, group: &str, began: Instant) -> Desk {
+        Desk { attempt, began, since: None, claims: 0, meters: LockMeters::of(group), closed: false }
+    }
+
+    fn end(&mut self, now: Instant, end: End) {
+        if let Some(since) = self.since.take() {
+            self.meters.held(now.since(since));
+        }
+        self.attempt.end(end);
+    }
+
+    fn granted(&mut self, now: Instant, token: FencingToken) {
+        self.since = Some(now);
+        self.meters.grabbed(now.since(self.began));
+        self.attempt.tenure.grant(token);
+    }
+
+    /// What to ask so that nothing is held or wanted.
+    fn leave(&self) -> Option<Request> {
+        match self.attempt.tenure.stage() {
+            Stage::Wanted => Some(Request::Cancel),
+            Stage::Held { .. } => Some(Request::Unlock),
+            Stage::Over { .. } => None,
+        }
+    }
+}
+
+impl Caller<Locker> for Desk {
+    type Ask = Ask;
+
+    fn ask(&mut self, _: &Locker, ask: Ask) -> Option<Request> {
+        match ask {
+            Ask::Lock(_) if self.closed => {
+                self.attempt.end(End::Left);
+                None
+            }
+            Ask::Lock(bid) => Some(Request::Lock(bid)),
+            Ask::Leave => self.leave(),
+        }
+    }
+
+    fn stepped(&mut self, machine: &Locker) {
+        match (machine.until(), self.since) {
+            (Some(until), _) => self.attempt.tenure.belief().set(until.as_nanos()),
+            (None, Some(_)) => self.attempt.tenure.belief().end(),
+            (None, None) => {}
+        }
+    }
+
+    fn event(&mut self, _: &Locker, now: Instant, event: Event) -> Option<Request> {
+        match event {
+            Event::Acquired(token) => self.granted(now, token),
+            Event::Asked(notice) => {
+                self.meters.asked(&notice.message);
+                self.attempt.ask(notice);
+            }
+            Event::Preempted(notice) => self.end(now, End::Preempted(notice)),
+            Event::TimedOut => self.end(now, End::TimedOut),
+            Event::Cancelled => self.end(now, End::Left),
+            Event::Released(release) => self.end(now, End::Released(release)),
+            Event::Lost(loss) => {
+                self.meters.lost(reason(loss));
+                self.end(now, End::Lost(loss));
+            }
+            // It asks for the lock once; what was asked besides has crossed the end of the request.
+            Event::Rejected(Misuse::Busy | Misuse::NotHeld) => {}
+        }
+        None
+    }
+
+    fn sent(&mut self, call: Call) {
+        if let Call::Lock(mutex::Call::Claim) = call {
+            self.claims += 1;
+            if self.claims > 1 {
+                self.meters.retried();
+            }
+        }
+    }
+
+    fn answered(&mut self, call: Call, answer: &AnswerOf<Locker>, _: StoreTime) {
+        match (call, answer) {
+            (_, Answer::Unknown) => self.meters.unknown(),
+            (Call::Lock(mutex::Call::Renew), Answer::Applied(_)) => self.meters.renewed(),
+            (
+                Call::Lock(_)
+                | Call::Look
+                | Call::Join
+                | Call::Keep
+                | Call::Leave
+                | Call::Revoke
+                | Call::Inspect
+                | Call::Acknowledge,
+                Answer::Applied(_) | Answer::Refused(_) | Answer::Found(_) | Answer::Listed(_),
+            ) => {}
+        }
+    }
+
+    // A hint says that something was deleted beside the lock as well, so no hand-over can be told from it.
+    fn hinted(&mut self) {}
+
+    fn shut(&mut self, _: &Locker) -> Option<Request> {
+        self.closed = true;
+        self.leave()
+    }
+
+    fn abandon(&mut self) {
+        self.end(clock::mono(), End::Left);
+    }
+
+    fn doing(&self) -> Option<&'static str> {
+        match self.attempt.tenure.stage() {
+            Stage::Wanted => Some("giving up a wait"),
+            Stage::Held { .. } => Some("releasing a lock"),
+            Stage::Over { .. } => None,
+        }
+    }
+}
+
+/// Under which label a loss is counted.
+fn reason(loss: Loss) -> &'static str {
+    match loss {
+        Loss::Expired => "expired",
+        Loss::Gone => "gone",
+        Loss::Preempted => "preempted",
+        Loss::TooLong => "too-long",
+    }
+}
