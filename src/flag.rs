@@ -1,6 +1,6 @@
 //! Leadership: of all processes that stand, at most one has its flag raised, and everybody sees which.
 //!
-//! A raised flag is a held [`mutex`](crate::mutex) whose record also names the process. So it ends by itself, on the
+//! A raised flag is a held [`mutex`](mod@crate::mutex) whose record also names the process. So it ends by itself, on the
 //! leader's own clock, before the store lets anybody else in, and each leadership has a fencing token, its *term*. Whoever
 //! does not lead either stands, and sees the leader's record whenever its own claim is refused, or watches, and reads it.
 //!
