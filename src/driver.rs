@@ -47,6 +47,7 @@ mod tenure;
 mod timers;
 mod turns;
 pub mod wire;
+mod writer;
 
 pub use error::SetupError;
 pub use flag::{Flag, PetitionError};
@@ -57,3 +58,4 @@ pub use mutex::{Guard, LockError, Lost, Mutex};
 pub use once::{Once, OnceError, OnceRun};
 pub use store::{Left, OpenStoreError, StartError, Store, Unfinished};
 pub use tasks::Report;
+pub use writer::{Attempt, WorkRun, Worked, WriterLease};

@@ -7,6 +7,7 @@ use crate::flag::FlagConfigError;
 use crate::job::JobConfigError;
 use crate::lease::ConfigError;
 use crate::store::Limits;
+use crate::writer::WriterConfigError;
 
 /// Why a handle cannot be made.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -21,6 +22,9 @@ pub enum SetupError {
     /// A flag's configuration makes no sense.
     #[error(transparent)]
     Flag(#[from] FlagConfigError),
+    /// A writer's configuration makes no sense.
+    #[error(transparent)]
+    Writer(#[from] WriterConfigError),
     /// It has no name.
     #[error("the key is empty; it needs at least one character")]
     KeyEmpty,

@@ -187,10 +187,10 @@ impl Desk {
         self.meters.began(self.answered.since(run.occurrence));
         self.running = Some(Running { signals: run.signals.clone(), since });
         let (callback, runtime) = (self.callback.clone(), cell.core().runtime().clone());
-        let reported = Reported::new(move |outcome| cell.ask(Ask::Finish(outcome)));
+        let reported = Reported::new(Outcome::Interrupted, move |outcome| cell.ask(Ask::Finish(outcome)));
         runtime.spawn(async move {
             let outcome = Contained::new(|| callback(run)).await;
-            reported.report(outcome);
+            reported.report(outcome.unwrap_or(Outcome::Failed));
         });
     }
 }

@@ -89,25 +89,25 @@ impl Report for Outcome {
 }
 
 /// A callback under way, whatever it returns.
-pub(crate) type Run = Pin<Box<dyn Future<Output = Outcome> + Send>>;
+pub(crate) type Run<T = Outcome> = Pin<Box<dyn Future<Output = T> + Send>>;
 
-/// Runs a callback and says how it has ended: a panic is a failure, and no concern of whoever runs it.
-pub(crate) struct Contained(Option<Run>);
+/// Runs a callback and says how it has ended, `None` if it has panicked: that is no concern of whoever runs it.
+pub(crate) struct Contained<T>(Option<Run<T>>);
 
-impl Contained {
+impl<T> Contained<T> {
     /// What making the callback's future may do, it may do here.
-    pub(crate) fn new(make: impl FnOnce() -> Run) -> Contained {
+    pub(crate) fn new(make: impl FnOnce() -> Run<T>) -> Contained<T> {
         Contained(catch_unwind(AssertUnwindSafe(make)).ok())
     }
 }
 
-impl Future for Contained {
-    type Output = Outcome;
+impl<T> Future for Contained<T> {
+    type Output = Option<T>;
 
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Outcome> {
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<T>> {
         let Some(run) = &mut self.0 else { return Poll::Ready(panicked()) };
         match catch_unwind(AssertUnwindSafe(|| run.as_mut().poll(context))) {
-            Ok(polled) => polled,
+            Ok(polled) => polled.map(Some),
             Err(_) => {
                 // Nothing of it is polled again.
                 self.0 = None;
@@ -117,33 +117,34 @@ impl Future for Contained {
     }
 }
 
-fn panicked() -> Outcome {
+fn panicked<T>() -> Option<T> {
     tracing::error!(target: "fencepost", "a callback has panicked");
-    Outcome::Failed
+    None
 }
 
 /// Reports what became of a callback, even if its runtime drops it before its end.
-pub(crate) struct Reported<F: FnMut(Outcome)> {
+pub(crate) struct Reported<T, F: FnMut(T)> {
+    /// What to report if it is dropped, until it has reported.
+    dropped: Option<T>,
     report: F,
-    done: bool,
 }
 
-impl<F: FnMut(Outcome)> Reported<F> {
+impl<T, F: FnMut(T)> Reported<T, F> {
     /// Whatever happens, `report` is called once.
-    pub(crate) fn new(report: F) -> Reported<F> {
-        Reported { report, done: false }
+    pub(crate) fn new(dropped: T, report: F) -> Reported<T, F> {
+        Reported { dropped: Some(dropped), report }
     }
 
-    pub(crate) fn report(mut self, outcome: Outcome) {
-        self.done = true;
-        (self.report)(outcome);
+    pub(crate) fn report(mut self, end: T) {
+        self.dropped = None;
+        (self.report)(end);
     }
 }
 
-impl<F: FnMut(Outcome)> Drop for Reported<F> {
+impl<T, F: FnMut(T)> Drop for Reported<T, F> {
     fn drop(&mut self) {
-        if !self.done {
-            (self.report)(Outcome::Interrupted);
+        if let Some(dropped) = self.dropped.take() {
+            (self.report)(dropped);
         }
     }
 }

@@ -11,7 +11,7 @@
 //!
 //! | key | bytes |
 //! |---|---|
-//! | a lock | `00` |
+//! | a lock, that of a writer included | `00` |
 //! | a place in its queue | `01`, since (8), identity (8), attempt (4) |
 //! | the lock of a job, what is under it | `00` and the key of the lock |
 //! | the record of a recurring job | `01` |
@@ -32,6 +32,7 @@ mod job;
 mod locker;
 mod mutex;
 mod once;
+mod writer;
 
 pub use once::Payload;
 

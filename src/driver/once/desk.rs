@@ -143,10 +143,11 @@ impl Desk {
         let (key, signals) = (run.key.clone(), run.signals.clone());
         self.running.insert(slot, Running { key, signals, since });
         let runtime = cell.core().runtime().clone();
-        let reported = Reported::new(move |outcome| cell.ask(Ask::Finish { slot, outcome }));
+        let reported =
+            Reported::new(Outcome::Interrupted, move |outcome| cell.ask(Ask::Finish { slot, outcome }));
         runtime.spawn(async move {
             let outcome = Contained::new(|| callback(run)).await;
-            reported.report(outcome);
+            reported.report(outcome.unwrap_or(Outcome::Failed));
         });
     }
 

@@ -17,6 +17,7 @@ use crate::once::{self, JobKey, Message, Once, State, Task};
 use crate::run::{self, Record};
 use crate::store::FencingToken;
 use crate::time::{Span, StoreTime};
+use crate::writer::WriterLease;
 
 fn bytes(key: &impl WireKey) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -116,6 +117,7 @@ fn the_format_is_pinned() {
     let owner = Owner { identity: Identity(u64::MAX), attempt: 3 };
     let at = StoreTime::from_nanos;
     check::<<Mutex as Wire>::Record>(owner, r#"{"identity":18446744073709551615,"attempt":3}"#);
+    check::<<WriterLease<u8> as Wire>::Record>(owner, r#"{"identity":18446744073709551615,"attempt":3}"#);
     check::<<Job as Wire>::Record>(
         Record::Lock(owner),
         r#"{"Lock":{"identity":18446744073709551615,"attempt":3}}"#,
