@@ -202,8 +202,9 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
 
 /// Sets the file up for sharing; says what it is if it is not ours to set up.
 fn prepare(database: &Connection, options: &SqliteOptions) -> rusqlite::Result<Option<String>> {
-    let application: i64 = database.pragma_query_value(None, "application_id", |row| row.get(0))?;
+    // In this order: whoever makes the tables sets the id with them, perhaps between these two.
     let tables: i64 = database.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    let application: i64 = database.pragma_query_value(None, "application_id", |row| row.get(0))?;
     if application != APPLICATION && tables > 0 {
         return Ok(Some(format!(
             "a database with {tables} tables and indexes, and application id {application:#x}"
