@@ -38,9 +38,12 @@ struct Seat {
     heard: Time,
     /// When others could first see its present request; zero, if they could not.
     seen: Time,
+    /// Its lock was revoked.
+    revoked: bool,
 }
 
-const EMPTY: Seat = Seat { granted: Time::ZERO, asked: Time::ZERO, heard: Time::ZERO, seen: Time::ZERO };
+const EMPTY: Seat =
+    Seat { granted: Time::ZERO, asked: Time::ZERO, heard: Time::ZERO, seen: Time::ZERO, revoked: false };
 
 /// What the monitors remember of newer requests.
 #[derive(Clone, Debug, Default)]
@@ -65,6 +68,13 @@ impl Preemptions {
     /// Whether it holds, and was asked to yield.
     pub(crate) fn is_asked(&self, id: InstanceId) -> bool {
         self.seats.get(id.index()).is_some_and(|seat| seat.asked != Time::ZERO)
+    }
+
+    /// Its lock was revoked for a newer request.
+    pub(crate) fn revoke(&mut self, id: InstanceId) {
+        if let Some(seat) = self.seats.get_mut(id.index()) {
+            seat.revoked = true;
+        }
     }
 
     pub(crate) fn died(&mut self, id: InstanceId) {
@@ -187,6 +197,16 @@ impl<M: Subject> World<M> {
         self.bounds.delay * 6 + self.bounds.slack * 4
     }
 
+    /// Whether its lock was revoked, and something kept it from hearing in time that it should yield.
+    pub(crate) fn is_revoked_unheard(&self, id: InstanceId) -> bool {
+        if !self.preemptions.seats.get(id.index()).is_some_and(|seat| seat.revoked) {
+            return false;
+        }
+        let Preemption { notice, grace, .. } = self.terms_of_preemption();
+        let calm = self.calm_since([id].into_iter());
+        self.now <= calm + self.slowest(notice + grace) + self.travel()
+    }
+
     /// Whether the lock's entry is that of its present acquisition.
     fn owns_lock(&self, id: InstanceId) -> bool {
         let instance = &self.instances[id.index()];
@@ -215,8 +235,15 @@ impl<M: Subject> World<M> {
             Stage::Holding if seat.heard < self.seen(by.instance) && seat.granted != Time::ZERO => {
                 seat.granted
             }
-            // Of two whose requests were seen, the store says which is newer.
-            Stage::Waiting if seat.seen != Time::ZERO && seat.seen < self.seen(by.instance) => seat.seen,
+            // Of two whose requests were seen, the store says which is newer. Where it may be the one that was seen first
+            // (its record had expired), nothing is said.
+            Stage::Waiting
+                if seat.seen != Time::ZERO
+                    && seat.seen < self.seen(by.instance)
+                    && instance.caller.asked < asker.caller.asked =>
+            {
+                seat.seen
+            }
             // Whoever has the lock and was not told is to be told of whatever comes.
             Stage::Waiting if seat.seen == Time::ZERO && self.owns_lock(id) => instance.caller.asked,
             Stage::Holding | Stage::Waiting | Stage::Idle | Stage::Leaving => return,

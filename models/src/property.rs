@@ -483,7 +483,7 @@ impl<M: Subject> World<M> {
             }
             Touch::Refused(mark) if to_lock => self.judge_refusal(flight, mark),
             // Nobody has entered, and its owner will learn of it.
-            Touch::Revoked(_) => {}
+            Touch::Revoked(mark) => self.preemptions.revoke(mark.by.instance),
             Touch::Renewed(_) | Touch::Deleted(_) | Touch::Refused(_) => {}
         }
     }
@@ -656,7 +656,7 @@ impl<M: Subject> World<M> {
             }
             Told::Lost | Told::Interrupted if self.is_closing(id) => {}
             Told::Lost | Told::Interrupted => {
-                if instance.trouble <= 1 && self.is_belief_judged() {
+                if instance.trouble <= 1 && self.is_belief_judged() && !self.is_revoked_unheard(id) {
                     let fate = if self.is_shared(id) { Fate::Renewed } else { Fate::Natural };
                     self.violated(Property::Stability, id, None, Facts { fate, ..Facts::default() });
                 }
