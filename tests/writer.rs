@@ -603,12 +603,14 @@ impl Books {
         effects: &[Effect<Writer>],
         locked: bool,
     ) -> Result<(), String> {
+        // The clock is read before the input: a unit may be interrupted in the very step in which its end is reported.
+        let mut ended = None;
         match input {
             Input::Request(Request::Start) => self.started = true,
             Input::Request(Request::Done { key, id, .. } | Request::Panicked { key, id })
                 if self.running.get(key) == Some(id) =>
             {
-                self.running.remove(key);
+                ended = self.running.remove_entry(key);
             }
             _ => {}
         }
@@ -619,7 +621,9 @@ impl Books {
                     let is_second = self.running.insert(*key, *id).is_some();
                     is_second || !self.started || token.is_some() != locked
                 }
-                Event::Interrupted { key, id } => self.running.get(key) != Some(id),
+                Event::Interrupted { key, id } => {
+                    self.running.get(key) != Some(id) && ended != Some((*key, *id))
+                }
                 Event::Settled { key, id, end: End::Done | End::GaveUp } => self.running.get(key) == Some(id),
                 Event::Stopped => {
                     self.started = false;

@@ -32,7 +32,7 @@ fn other_profile() -> PathBuf {
     let mut build = Command::new(env!("CARGO"));
     build.args(["build", "--package", "fencepost-sim", "--bin", "fencelab", "--message-format", "json"]);
     if cfg!(debug_assertions) {
-        build.arg("--release");
+        build.args(["--profile", "lab"]);
     }
     let output = build.current_dir(env!("CARGO_MANIFEST_DIR")).output().expect("cargo runs");
     let cried = String::from_utf8_lossy(&output.stderr);

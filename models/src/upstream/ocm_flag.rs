@@ -372,6 +372,11 @@ impl Subject for OcmFlag {
         (self.bit && self.phase != Phase::Dead).then_some(Instant::MAX)
     }
 
+    /// The longest of what is added to the moment at which a statement was sent.
+    fn horizon(config: &OcmConfig) -> Span {
+        config.interval.max(config.timeout)
+    }
+
     fn ttl(config: &OcmConfig) -> Span {
         config.interval
     }
