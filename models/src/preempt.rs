@@ -63,6 +63,7 @@ impl Preemptions {
     /// What others could see is no longer known.
     pub(crate) fn forget_requests(&mut self) {
         self.bouts.iter_mut().for_each(|bout| bout.newest = None);
+        self.seats.iter_mut().for_each(|seat| seat.seen = Time::ZERO);
     }
 
     /// Whether it holds, and was asked to yield.
