@@ -688,7 +688,7 @@ fn run_to_the_end(story: &mut Tale, mut mono: Instant) -> bool {
     for _ in 0..500 {
         let Some(input) = inputs.pop() else {
             match story.deadline() {
-                Some(at) if !story.machine.is_empty() => {
+                Some(at) if !has_run || !story.machine.is_empty() => {
                     mono = at.max(mono);
                     inputs.push(WAKE);
                     continue;

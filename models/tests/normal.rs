@@ -8,7 +8,7 @@ use common::liar::{self, Liar};
 use common::pair::{Taste, a_taste, check};
 use common::scopes::{
     Shape, a_calls_scope, a_flag_scope, a_job_scope, a_mutex_scope, a_plugin_api_scope, a_writer_scope,
-    a_writerlease_scope, an_ocm_flag_scope,
+    a_writerlease_scope,
 };
 use fencepost::flag::Flag;
 use fencepost::job::Job;
@@ -22,7 +22,6 @@ use fencepost_models::checker::{Choice, Model, NOON_TIME, Scope, Spend, Walk};
 use fencepost_models::property::{Property, PropertySet};
 use fencepost_models::subject::{JobId, Subject};
 use fencepost_models::upstream::calls_mutex::CallsMutex;
-use fencepost_models::upstream::ocm_flag::OcmFlag;
 use fencepost_models::upstream::openshift_writerlease::Writerlease;
 use fencepost_models::upstream::plugin_api_mutex::PluginApiMutex;
 use proptest::prelude::*;
@@ -61,13 +60,6 @@ proptest! {
     #[test]
     fn nor_a_flag(scope in a_flag_scope(), taste in a_taste(), draws in some_draws()) {
         accepts::<Flag>(scope, taste, &draws)?;
-    }
-
-    #[test]
-    fn nor_the_original_of_the_flag(
-        scope in an_ocm_flag_scope(), taste in a_taste(), draws in some_draws(),
-    ) {
-        accepts::<OcmFlag>(scope, taste, &draws)?;
     }
 
     #[test]

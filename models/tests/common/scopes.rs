@@ -12,7 +12,6 @@ use fencepost::writer::{Arbiter, Backoff, WriterConfig, WriterTerms};
 use fencepost_models::checker::{Budget, Scope, Spend};
 use fencepost_models::property::{Property, PropertySet};
 use fencepost_models::upstream::calls_mutex::CallsConfig;
-use fencepost_models::upstream::ocm_flag::OcmConfig;
 use fencepost_models::upstream::openshift_writerlease::WriterleaseConfig;
 use fencepost_models::upstream::plugin_api_mutex::PluginApiConfig;
 use fencepost_models::world::{Bounds, Setup};
@@ -153,18 +152,6 @@ impl Shape {
         Some(Scope { judged, ..scope })
     }
 
-    /// For the original of the flag.
-    pub(crate) fn of_ocm_flag(&self, namesakes: bool, deadline: Option<u64>) -> Scope<OcmConfig> {
-        let config = OcmConfig {
-            interval: SECOND * self.ttl,
-            timeout: SECOND * (2 * self.delay).max(1),
-            jitter: Ppm::ZERO,
-            namesakes,
-            build_deadline: deadline.map(|ticks| SECOND * ticks),
-        };
-        self.scope(config, SECOND)
-    }
-
     /// For a writer of one object, under a lock or not, if its mutex accepts such a configuration.
     pub(crate) fn of_writer(&self, term: u64, locked: bool) -> Option<Scope<WriterTerms>> {
         let mutex = self.of_mutex(Fairness::Unordered, None)?.setup.config.config().clone();
@@ -242,11 +229,6 @@ pub(crate) fn a_job_scope() -> impl Strategy<Value = Scope<JobTerms>> {
 
 pub(crate) fn a_flag_scope() -> impl Strategy<Value = Scope<FlagTerms>> {
     (a_shape(), 1..=2u64).prop_filter_map("the mutex would refuse it", |(shape, check)| shape.of_flag(check))
-}
-
-pub(crate) fn an_ocm_flag_scope() -> impl Strategy<Value = Scope<OcmConfig>> {
-    (a_shape(), any::<bool>(), prop::option::of(1..=6u64))
-        .prop_map(|(shape, namesakes, deadline)| shape.of_ocm_flag(namesakes, deadline))
 }
 
 /// Scopes for a writer.
