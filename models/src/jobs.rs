@@ -48,20 +48,7 @@ impl Subject for Job {
             Ask::Finish(true) => Request::Finish(Outcome::Succeeded),
             Ask::Finish(false) => Request::Finish(Outcome::Failed),
             Ask::Close => Request::Close,
-            Ask::Lock
-            | Ask::TryLock
-            | Ask::LockFor(_)
-            | Ask::Cancel
-            | Ask::Unlock
-            | Ask::UnlockAgain
-            | Ask::Extend
-            | Ask::Schedule(..)
-            | Ask::Reschedule(..)
-            | Ask::Withdraw(_)
-            | Ask::Fit(_)
-            | Ask::Petition
-            | Ask::Object(..)
-            | Ask::Expire => return None,
+            _ => return None,
         })
     }
 
@@ -164,17 +151,7 @@ impl Subject for Once<JobId, ()> {
                 once::Request::Reschedule { key, run_at: RunAt::In(span), props: None }
             }
             Ask::Withdraw(key) => once::Request::Cancel { key },
-            Ask::Lock
-            | Ask::TryLock
-            | Ask::LockFor(_)
-            | Ask::Cancel
-            | Ask::Unlock
-            | Ask::UnlockAgain
-            | Ask::Extend
-            | Ask::Fit(_)
-            | Ask::Petition
-            | Ask::Object(..)
-            | Ask::Expire => return None,
+            _ => return None,
         })
     }
 

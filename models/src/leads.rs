@@ -78,21 +78,7 @@ impl<M: Subject> World<M> {
                     self.leave(id);
                 }
             }
-            Ask::Start
-            | Ask::Unlock
-            | Ask::Fit(true)
-            | Ask::Lock
-            | Ask::TryLock
-            | Ask::LockFor(_)
-            | Ask::Cancel
-            | Ask::Extend
-            | Ask::Finish(_)
-            | Ask::Schedule(..)
-            | Ask::Reschedule(..)
-            | Ask::Withdraw(_)
-            | Ask::Petition
-            | Ask::Object(..)
-            | Ask::Expire => {}
+            _ => {}
         }
     }
 
@@ -113,23 +99,7 @@ impl<M: Subject> World<M> {
                 }
                 self.instances[index].part.seen = term;
             }
-            Told::Leads(None)
-            | Told::Denied
-            | Told::Asked
-            | Told::Preempted
-            | Told::Ousted
-            | Told::Extended
-            | Told::Rejected
-            | Told::Panicked
-            | Told::Began(_)
-            | Told::Interrupted
-            | Told::Ended
-            | Told::Accepted(..)
-            | Told::Declined(_)
-            | Told::GaveUp(_)
-            | Told::Petitioned
-            | Told::Answered
-            | Told::Writer(_) => {}
+            _ => {}
         }
     }
 
@@ -203,17 +173,7 @@ impl Subject for Flag {
             Ask::Close | Ask::UnlockAgain => Request::Close,
             Ask::Fit(fit) => Request::Fit(fit),
             Ask::Petition => Request::Petition,
-            Ask::Lock
-            | Ask::TryLock
-            | Ask::LockFor(_)
-            | Ask::Cancel
-            | Ask::Extend
-            | Ask::Finish(_)
-            | Ask::Schedule(..)
-            | Ask::Reschedule(..)
-            | Ask::Withdraw(_)
-            | Ask::Object(..)
-            | Ask::Expire => return None,
+            _ => return None,
         })
     }
 

@@ -48,18 +48,7 @@ impl Subject for Locker {
             Ask::LockFor(span) => bid(Some(span)),
             Ask::Cancel => Request::Cancel,
             Ask::Unlock | Ask::UnlockAgain => Request::Unlock,
-            Ask::TryLock
-            | Ask::Extend
-            | Ask::Start
-            | Ask::Finish(_)
-            | Ask::Close
-            | Ask::Schedule(..)
-            | Ask::Reschedule(..)
-            | Ask::Withdraw(_)
-            | Ask::Fit(_)
-            | Ask::Petition
-            | Ask::Object(..)
-            | Ask::Expire => return None,
+            _ => return None,
         })
     }
 

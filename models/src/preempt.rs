@@ -152,19 +152,7 @@ impl<M: Subject> World<M> {
                 self.preemptions.seats[index] = EMPTY;
                 self.begin_row(resource);
             }
-            Told::Extended
-            | Told::Rejected
-            | Told::Began(_)
-            | Told::Interrupted
-            | Told::Ended
-            | Told::Closed
-            | Told::Accepted(..)
-            | Told::Declined(_)
-            | Told::GaveUp(_)
-            | Told::Leads(_)
-            | Told::Petitioned
-            | Told::Answered
-            | Told::Writer(_) => {}
+            _ => {}
         }
     }
 

@@ -362,16 +362,7 @@ impl<M: Subject> World<M> {
                 self.note_start(id);
             }
             Ask::Expire => self.note_expire(id),
-            Ask::Lock
-            | Ask::TryLock
-            | Ask::LockFor(_)
-            | Ask::Cancel
-            | Ask::Unlock
-            | Ask::UnlockAgain
-            | Ask::Extend
-            | Ask::Fit(_)
-            | Ask::Petition
-            | Ask::Object(..) => {}
+            _ => {}
         }
     }
 
@@ -406,20 +397,7 @@ impl<M: Subject> World<M> {
                 let player = &mut self.runs.players[id.index()];
                 (player.started, player.closing) = (Time::ZERO, Time::ZERO);
             }
-            Told::Acquired(_)
-            | Told::Denied
-            | Told::Released
-            | Told::Lost
-            | Told::Extended
-            | Told::Asked
-            | Told::Preempted
-            | Told::Ousted
-            | Told::Rejected
-            | Told::Panicked
-            | Told::Leads(_)
-            | Told::Petitioned
-            | Told::Answered
-            | Told::Writer(_) => {}
+            _ => {}
         }
     }
 

@@ -261,20 +261,7 @@ impl Ask {
     pub const fn job(self) -> Option<JobId> {
         match self {
             Ask::Schedule(job, _) | Ask::Reschedule(job, _) | Ask::Withdraw(job) => Some(job),
-            Ask::Lock
-            | Ask::TryLock
-            | Ask::LockFor(_)
-            | Ask::Cancel
-            | Ask::Unlock
-            | Ask::UnlockAgain
-            | Ask::Extend
-            | Ask::Start
-            | Ask::Finish(_)
-            | Ask::Close
-            | Ask::Fit(_)
-            | Ask::Petition
-            | Ask::Object(..)
-            | Ask::Expire => None,
+            _ => None,
         }
     }
 }
@@ -482,16 +469,7 @@ impl Subject for Mutex {
             Ask::Cancel => Request::Cancel,
             Ask::Unlock | Ask::UnlockAgain => Request::Unlock,
             Ask::Extend => Request::Extend,
-            Ask::Start
-            | Ask::Finish(_)
-            | Ask::Close
-            | Ask::Schedule(..)
-            | Ask::Reschedule(..)
-            | Ask::Withdraw(_)
-            | Ask::Fit(_)
-            | Ask::Petition
-            | Ask::Object(..)
-            | Ask::Expire => return None,
+            _ => return None,
         })
     }
 

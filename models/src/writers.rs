@@ -50,20 +50,7 @@ impl Subject for WriterLease<JobId> {
             Ask::Start => Request::Start,
             Ask::Close => Request::Stop,
             Ask::Expire => Request::Expire,
-            Ask::Lock
-            | Ask::TryLock
-            | Ask::LockFor(_)
-            | Ask::Cancel
-            | Ask::Unlock
-            | Ask::UnlockAgain
-            | Ask::Extend
-            | Ask::Finish(_)
-            | Ask::Schedule(..)
-            | Ask::Reschedule(..)
-            | Ask::Withdraw(_)
-            | Ask::Fit(_)
-            | Ask::Petition
-            | Ask::Object(..) => return None,
+            _ => return None,
         })
     }
 

@@ -551,18 +551,7 @@ impl Subject for FakeLocker {
             Ask::LockFor(span) => Some(Request::Lock(span)),
             Ask::Cancel => Some(Request::Cancel),
             Ask::Unlock | Ask::UnlockAgain => Some(Request::Unlock),
-            Ask::TryLock
-            | Ask::Extend
-            | Ask::Start
-            | Ask::Finish(_)
-            | Ask::Close
-            | Ask::Schedule(..)
-            | Ask::Reschedule(..)
-            | Ask::Withdraw(_)
-            | Ask::Object(..)
-            | Ask::Expire
-            | Ask::Fit(_)
-            | Ask::Petition => None,
+            _ => None,
         }
     }
 

@@ -722,19 +722,7 @@ impl Subject for AcylLocker {
             Ask::LockFor(span) => Some(Request::Lock(span)),
             Ask::Cancel => Some(Request::Cancel),
             Ask::Unlock => Some(Request::Unlock),
-            Ask::TryLock
-            | Ask::UnlockAgain
-            | Ask::Extend
-            | Ask::Start
-            | Ask::Finish(_)
-            | Ask::Close
-            | Ask::Schedule(..)
-            | Ask::Reschedule(..)
-            | Ask::Withdraw(_)
-            | Ask::Fit(_)
-            | Ask::Petition
-            | Ask::Object(..)
-            | Ask::Expire => None,
+            _ => None,
         }
     }
 

@@ -84,18 +84,7 @@ pub(super) fn request(ask: Ask) -> Option<Request> {
         Ask::LockFor(span) => Some(Request::Lock(span)),
         Ask::Cancel => Some(Request::Cancel),
         Ask::Unlock | Ask::UnlockAgain => Some(Request::Unlock),
-        Ask::TryLock
-        | Ask::Extend
-        | Ask::Start
-        | Ask::Finish(_)
-        | Ask::Close
-        | Ask::Schedule(..)
-        | Ask::Reschedule(..)
-        | Ask::Withdraw(_)
-        | Ask::Fit(_)
-        | Ask::Petition
-        | Ask::Object(..)
-        | Ask::Expire => None,
+        _ => None,
     }
 }
 

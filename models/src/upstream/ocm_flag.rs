@@ -340,20 +340,7 @@ impl Subject for OcmFlag {
         match ask {
             Ask::Start => Some(Request::Build),
             Ask::Close | Ask::UnlockAgain => Some(Request::Close),
-            Ask::Lock
-            | Ask::TryLock
-            | Ask::LockFor(_)
-            | Ask::Cancel
-            | Ask::Unlock
-            | Ask::Extend
-            | Ask::Finish(_)
-            | Ask::Schedule(..)
-            | Ask::Reschedule(..)
-            | Ask::Withdraw(_)
-            | Ask::Object(..)
-            | Ask::Expire
-            | Ask::Fit(_)
-            | Ask::Petition => None,
+            _ => None,
         }
     }
 

@@ -426,20 +426,7 @@ impl Subject for Writerlease {
             Ask::Start => Some(Request::Start),
             Ask::Close => Some(Request::Stop),
             Ask::Expire => Some(Request::Expire),
-            Ask::Lock
-            | Ask::TryLock
-            | Ask::LockFor(_)
-            | Ask::Cancel
-            | Ask::Unlock
-            | Ask::UnlockAgain
-            | Ask::Extend
-            | Ask::Finish(_)
-            | Ask::Schedule(..)
-            | Ask::Reschedule(..)
-            | Ask::Withdraw(_)
-            | Ask::Fit(_)
-            | Ask::Petition
-            | Ask::Object(..) => None,
+            _ => None,
         }
     }
 

@@ -376,20 +376,7 @@ impl Subject for PluginApiJob {
             Ask::Start => Some(Request::Start),
             Ask::Finish(_) => Some(Request::Finish),
             Ask::Close => Some(Request::Close),
-            Ask::Lock
-            | Ask::TryLock
-            | Ask::LockFor(_)
-            | Ask::Cancel
-            | Ask::Unlock
-            | Ask::UnlockAgain
-            | Ask::Extend
-            | Ask::Schedule(..)
-            | Ask::Reschedule(..)
-            | Ask::Withdraw(_)
-            | Ask::Fit(_)
-            | Ask::Petition
-            | Ask::Object(..)
-            | Ask::Expire => None,
+            _ => None,
         }
     }
 

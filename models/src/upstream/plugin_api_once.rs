@@ -377,18 +377,7 @@ impl Subject for PluginApiOnce {
             Ask::Schedule(job, span) => Some(Request::Schedule(job, span)),
             Ask::Reschedule(job, span) => Some(Request::Reschedule(job, span)),
             Ask::Withdraw(job) => Some(Request::Cancel(job)),
-            Ask::Lock
-            | Ask::TryLock
-            | Ask::LockFor(_)
-            | Ask::Cancel
-            | Ask::Unlock
-            | Ask::UnlockAgain
-            | Ask::Extend
-            | Ask::Close
-            | Ask::Fit(_)
-            | Ask::Petition
-            | Ask::Object(..)
-            | Ask::Expire => None,
+            _ => None,
         }
     }
 
