@@ -1,13 +1,10 @@
 //! What the laboratory promises of jobs: ours survive, each protection is needed, and the originals are caught.
 
-use fencepost_sim::{
-    Algorithm, Budget, CheckPlan, Fault, FaultSet, Property, Report, Ruling, Spend, algorithms, hunt,
-};
+mod common;
 
-fn algorithm(name: &str) -> Box<dyn Algorithm> {
-    let mut all = algorithms().into_iter();
-    all.find(|one| one.card().name == name).unwrap_or_else(|| panic!("{name} is registered"))
-}
+use fencepost_sim::{Budget, CheckPlan, Fault, FaultSet, Property, Report, Ruling, Spend, hunt};
+
+use common::{algorithm, assert_found, assert_refuted, assert_replays};
 
 #[test]
 fn jobs_survive_the_storm_and_every_fault_is_noticed() {
@@ -19,20 +16,6 @@ fn jobs_survive_the_storm_and_every_fault_is_noticed() {
     // An entry of a job that expires too early or too late is seldom looked at then.
     let seldom = FaultSet::of(&[Fault::ExpiryEarly, Fault::ExpiryLate]);
     assert_eq!(ledger.unproven().without(seldom), FaultSet::NONE);
-}
-
-/// A hunt finds what is wrong, as what it is known, and nothing else.
-#[track_caller]
-fn assert_found(name: &str, seeds: u64, labels: &[&str]) {
-    let algorithm = algorithm(name);
-    let report = hunt(&*algorithm).seeds(seeds).run();
-    let unknown: Vec<_> = report.unknown().map(|find| (find.group.property, find.seed)).collect();
-    assert_eq!(unknown, [], "{name}: found and not declared");
-    for label in labels {
-        let find = report.find(label).unwrap_or_else(|| panic!("{name}: {label} is found"));
-        let replayed = algorithm.replay(&find.trace).expect("its own trace");
-        assert_eq!(replayed.divergence, None, "{name}: {label}");
-    }
 }
 
 #[test]
@@ -85,15 +68,7 @@ fn a_check_misses_each_protection_too() {
         ("ablation/job-interrupt", Property::LossNoticed),
         ("ablation/once-claim-first", Property::OncePerOccurrence),
     ] {
-        let algorithm = algorithm(name);
-        let plan = algorithm.check_plan().expect("it has one").clone();
-        let results = algorithm.check(&plan, &|_| true).expect("the plan makes sense");
-        let examples: Vec<_> = results.iter().flat_map(|checked| &checked.counterexamples).collect();
-        assert!(examples.iter().any(|one| one.property == property), "{name}");
-        for example in examples {
-            let replayed = algorithm.replay(&example.trace).expect("it is a trace");
-            assert_eq!(replayed.divergence, None, "{name}: {}", example.property);
-        }
+        assert_refuted(name, property);
     }
 }
 
@@ -121,10 +96,7 @@ fn a_check_finds_the_defects_of_the_originals() {
         for label in labels {
             assert!(examples.iter().any(|one| one.defect == Some(*label)), "{name}: {label}");
         }
-        for example in examples {
-            let replayed = algorithm.replay(&example.trace).expect("it is a trace");
-            assert_eq!(replayed.divergence, None, "{name}: {}", example.property);
-        }
+        results.iter().for_each(|checked| assert_replays(&*algorithm, checked));
         if let Some(states) = states {
             let found: Vec<u64> = results.iter().map(|checked| checked.states).collect();
             assert_eq!(found, states, "{name}");

@@ -1,5 +1,7 @@
 //! What the laboratory promises: the originals are caught, ours is not, and each protection is needed.
 
+mod common;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use fencepost::machine::{Effects, Identity, Input, Machine, Relocate};
@@ -11,10 +13,7 @@ use fencepost_sim::{
     Shows, Shrunk, Subject, Told, Trace, TraceError, algorithms, hunt,
 };
 
-fn algorithm(name: &str) -> Box<dyn Algorithm> {
-    let mut all = algorithms().into_iter();
-    all.find(|one| one.card().name == name).unwrap_or_else(|| panic!("{name} is registered"))
-}
+use common::{algorithm, assert_known, assert_shown};
 
 /// A recorded run is a fair one: applied again strictly it is the same run, with nothing overdue.
 #[test]
@@ -36,23 +35,14 @@ fn check_original(name: &str, seeds: u64) {
     let algorithm = algorithm(name);
     let report = hunt(&*algorithm).seeds(seeds).run();
     assert_eq!(report.missing, Vec::<&str>::new(), "{name}: declared and not found");
-    let unknown: Vec<_> = report.unknown().map(|find| (find.group.property, find.seed)).collect();
-    assert_eq!(unknown, [], "{name}: found and not declared");
+    assert_known(name, &report);
     for find in &report.finds {
         let (label, steps) = (find.group.defect, find.trace.steps.len());
         assert!(steps <= 15, "{name}: {label:?} takes {steps} events to tell");
-        check_shrunk(&*algorithm, &report, label.expect("it is known"));
+        let shows = find.trace.header.shows.as_ref().expect("it says what it shows");
+        assert_eq!(shows.defect.as_deref(), label);
+        assert_shown(&*algorithm, &find.trace);
     }
-}
-
-/// The shrunk trace is a fair run that shows the same failure.
-fn check_shrunk(algorithm: &dyn Algorithm, report: &Report, label: &str) {
-    let find = report.find(label).expect("it was found");
-    let shows = find.trace.header.shows.clone().expect("it says what it shows");
-    let replayed = algorithm.replay(&find.trace).expect("its own trace");
-    assert_eq!(replayed.divergence, None, "{label}");
-    assert_eq!(shows.defect.as_deref(), Some(label));
-    assert!(replayed.outcome.violations.iter().any(|one| algorithm.card().is_shown(&shows, one)), "{label}");
 }
 
 #[test]

@@ -1,11 +1,10 @@
 //! What the laboratory promises of leadership: our flag survives, each protection is needed, and the original is caught.
 
-use fencepost_sim::{Algorithm, Budget, CheckPlan, End, FaultSet, Look, Shape, Spend, algorithms, hunt};
+mod common;
 
-fn algorithm(name: &str) -> Box<dyn Algorithm> {
-    let mut all = algorithms().into_iter();
-    all.find(|one| one.card().name == name).unwrap_or_else(|| panic!("{name} is registered"))
-}
+use fencepost_sim::{Budget, CheckPlan, End, FaultSet, Look, Shape, Spend, hunt};
+
+use common::{algorithm, assert_found, check_usually};
 
 #[test]
 fn a_flag_survives_the_storm_and_every_fault_is_noticed() {
@@ -25,20 +24,6 @@ fn of_ten_processes_never_more_than_one_is_raised_and_after_healing_exactly_one(
         let last = replayed.story.lines.last().expect("a run has an end");
         let raised = last.looks.iter().filter(|look| **look == Look::Believes).count();
         assert_eq!(raised, 1, "seed {seed}: {:?}", last.looks);
-    }
-}
-
-/// A hunt finds what is wrong, as what it is known, and nothing else.
-#[track_caller]
-fn assert_found(name: &str, seeds: u64, labels: &[&str]) {
-    let algorithm = algorithm(name);
-    let report = hunt(&*algorithm).seeds(seeds).run();
-    let unknown: Vec<_> = report.unknown().map(|find| (find.group.property, find.seed)).collect();
-    assert_eq!(unknown, [], "{name}: found and not declared");
-    for label in labels {
-        let find = report.find(label).unwrap_or_else(|| panic!("{name}: {label} is found"));
-        let replayed = algorithm.replay(&find.trace).expect("its own trace");
-        assert_eq!(replayed.divergence, None, "{name}: {label}");
     }
 }
 
@@ -76,10 +61,7 @@ fn a_flag_is_proved() {
 #[test]
 fn a_check_rejects_what_a_hunt_rejects() {
     let broken = |name: &str| {
-        let algorithm = algorithm(name);
-        let plan = algorithm.check_plan().expect("it can be checked").clone();
-        let cases = algorithm.check(&plan, &|_| true).expect("the plan is sound");
-        let examples = cases.into_iter().flat_map(|checked| checked.counterexamples);
+        let examples = check_usually(name).into_iter().flat_map(|checked| checked.counterexamples);
         let mut labels: Vec<_> = examples.map(|one| one.defect.unwrap_or("unknown")).collect();
         labels.sort_unstable();
         labels.dedup();

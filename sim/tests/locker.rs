@@ -1,11 +1,10 @@
 //! What the laboratory promises of the locker: ours survives, each protection is needed, and the originals are caught.
 
-use fencepost_sim::{Algorithm, FaultSet, Faults, Property, Report, algorithms, hunt};
+mod common;
 
-fn algorithm(name: &str) -> Box<dyn Algorithm> {
-    let mut all = algorithms().into_iter();
-    all.find(|one| one.card().name == name).unwrap_or_else(|| panic!("{name} is registered"))
-}
+use fencepost_sim::{FaultSet, Faults, Property, hunt};
+
+use common::{algorithm, assert_known};
 
 #[test]
 fn the_locker_survives_the_storm_and_every_fault_is_noticed() {
@@ -28,12 +27,6 @@ fn check_ablation(name: &str, seeds: u64, properties: &[Property]) {
     let broken: Vec<_> = report.groups.iter().map(|group| group.property).collect();
     assert!(properties.iter().all(|property| broken.contains(property)), "{name} breaks {broken:?}");
     assert_known(name, &report);
-}
-
-#[track_caller]
-fn assert_known(name: &str, report: &Report) {
-    let unknown: Vec<_> = report.unknown().map(|find| (find.group.property, find.seed)).collect();
-    assert_eq!(unknown, [], "{name}: found and not declared");
 }
 
 #[test]

@@ -1,11 +1,10 @@
 //! What the laboratory promises of writers: ours survive, each protection is needed, and the original is caught.
 
-use fencepost_sim::{Algorithm, FaultSet, Property, Report, Ruling, algorithms, hunt};
+mod common;
 
-fn algorithm(name: &str) -> Box<dyn Algorithm> {
-    let mut all = algorithms().into_iter();
-    all.find(|one| one.card().name == name).unwrap_or_else(|| panic!("{name} is registered"))
-}
+use fencepost_sim::{FaultSet, Property, Report, Ruling, hunt};
+
+use common::{algorithm, assert_found, assert_refuted, check_usually};
 
 #[test]
 fn writers_survive_the_storm_and_every_fault_is_noticed() {
@@ -15,18 +14,13 @@ fn writers_survive_the_storm_and_every_fault_is_noticed() {
     assert_eq!(reports[0].ledger.unproven(), FaultSet::NONE);
 }
 
-/// A hunt finds what is wrong, as what it is known, in a short story, and nothing else.
+/// Each of these is found, and told in a short story.
 #[track_caller]
-fn assert_found(name: &str, seeds: u64, labels: &[&str]) {
-    let algorithm = algorithm(name);
-    let report = hunt(&*algorithm).seeds(seeds).run();
-    let unknown: Vec<_> = report.unknown().map(|find| (find.group.property, find.seed)).collect();
-    assert_eq!(unknown, [], "{name}: found and not declared");
+fn assert_told(name: &str, seeds: u64, labels: &[&str]) {
+    let report = assert_found(name, seeds, labels);
     for label in labels {
-        let find = report.find(label).unwrap_or_else(|| panic!("{name}: {label} is found"));
-        assert!(find.trace.steps.len() <= 20, "{name}: {label} takes {} events", find.trace.steps.len());
-        let replayed = algorithm.replay(&find.trace).expect("its own trace");
-        assert_eq!(replayed.divergence, None, "{name}: {label}");
+        let events = report.find(label).map(|find| find.trace.steps.len());
+        assert!(events.is_some_and(|events| events <= 20), "{name}: {label} takes {events:?} events");
     }
 }
 
@@ -40,22 +34,20 @@ fn each_protection_of_a_writer_is_needed() {
         ("ablation/writer-join", "unjoined"),
         ("ablation/writer-under-lock", "unlocked"),
     ] {
-        assert_found(name, 300, &[label]);
+        assert_told(name, 300, &[label]);
     }
 }
 
 #[test]
 fn the_writer_lease_of_openshift_shows_its_defects_and_no_others() {
-    assert_found("upstream/openshift-writerlease", 1_000, &["W1", "W2", "W3", "W4", "W5", "W6", "W7", "W8"]);
+    assert_told("upstream/openshift-writerlease", 1_000, &["W1", "W2", "W3", "W4", "W5", "W6", "W7", "W8"]);
 }
 
 /// Every interleaving: what is proved, and in how many states, so that a lost transition fails here.
 #[test]
 fn writers_are_proved() {
     for (name, states) in [("writer-lease", BY_WORK), ("writer-lease-locked", BY_LOCK)] {
-        let algorithm = algorithm(name);
-        let plan = algorithm.check_plan().expect("it has one").clone();
-        let results = algorithm.check(&plan, &|_| true).expect("the plan makes sense");
+        let results = check_usually(name);
         for checked in &results {
             assert!(checked.is_proved() && !checked.is_violated(), "{name}: {checked:#?}");
             for property in [Property::NoJobLost, Property::NothingAfterClose, Property::LossNoticed] {
@@ -79,15 +71,7 @@ fn a_check_misses_each_protection_of_a_writer_too() {
         ("ablation/writer-under-lock", Property::BelievedExclusion),
         ("upstream/openshift-writerlease", Property::BelievedExclusion),
     ] {
-        let algorithm = algorithm(name);
-        let plan = algorithm.check_plan().expect("it has one").clone();
-        let results = algorithm.check(&plan, &|_| true).expect("the plan makes sense");
-        let examples: Vec<_> = results.iter().flat_map(|checked| &checked.counterexamples).collect();
-        assert!(examples.iter().any(|one| one.property == property), "{name}");
-        for example in examples {
-            let replayed = algorithm.replay(&example.trace).expect("it is a trace");
-            assert_eq!(replayed.divergence, None, "{name}: {}", example.property);
-        }
+        assert_refuted(name, property);
     }
 }
 
