@@ -79,7 +79,7 @@ pub struct Registration<M: Subject> {
 
 impl<M: Subject> Registration<M> {
     /// Registers an algorithm under a name, with a line about it and a configuration for each seed. It promises
-    /// every property but order and meets every fault of a storm, until more is said.
+    /// what every lock does ([`PropertySet::usual`]) and meets every fault of a storm, until more is said.
     pub fn new(
         name: &str,
         about: &str,
@@ -129,9 +129,9 @@ impl<M: Subject> Registration<M> {
         self
     }
 
-    /// It serves those first who come first.
-    pub fn in_order(mut self) -> Self {
-        self.card.promises = self.card.promises.or(PropertySet::of(&[Property::Order]));
+    /// It promises these properties, too.
+    pub fn also(mut self, properties: &[Property]) -> Self {
+        self.card.promises = self.card.promises.or(PropertySet::of(properties));
         self
     }
 

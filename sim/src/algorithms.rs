@@ -1,6 +1,7 @@
 //! The list of registrations behind `fencelab`: our algorithms, each of them without one of its protections, and
 //! the originals.
 
+mod ablation;
 mod jobs;
 mod leaders;
 mod locker;
@@ -22,6 +23,8 @@ use crate::algorithm::{Algorithm, Defect, Dice, Registration};
 use crate::cli::Lab;
 use crate::plans;
 use crate::scenario::pick;
+
+use ablation::{Ablation, ablation};
 
 pub(crate) use jobs::PROMISES as JOB_PROMISES;
 
@@ -98,7 +101,7 @@ fn mutex(name: &str, fairness: Fairness) -> Registration<Mutex> {
     let registration = registration.usually(sound(&usual));
     match fairness {
         Fairness::Unordered => registration,
-        Fairness::Fifo => registration.in_order(),
+        Fairness::Fifo => registration.also(&[Property::Order]),
     }
 }
 
@@ -107,7 +110,7 @@ fn without_queue() -> Registration<Mutex> {
     Registration::new("ablation/queue", "the lease mutex without its queue", |dice| {
         mutex_terms(dice, Fairness::Unordered)
     })
-    .in_order()
+    .also(&[Property::Order])
     .exhaustive(plans::without_queue(), |ticks| plans::mutex_cases(ticks, Fairness::Unordered, None))
     .known_defects(&[Defect {
         label: "no-queue",
@@ -157,34 +160,11 @@ fn ablated_terms(dice: &mut Dice, protection: Protection) -> MutexTerms {
     sound(&config)
 }
 
-/// A protection, and what breaks without it.
-struct Ablation {
-    protection: Protection,
-    name: &'static str,
-    about: &'static str,
-    defect: Defect,
-}
-
-const fn ablation(
-    protection: Protection,
-    name: &'static str,
-    about: &'static str,
-    label: &'static str,
-    sentence: &'static str,
-    breaks: &'static [Property],
-) -> Ablation {
-    // Whatever it breaks, and it may break more than the property that tells its story, comes from what was taken away.
-    let defect = Defect { label, sentence, breaks, recognise: |_| true };
-    Ablation { protection, name, about, defect }
-}
-
-const ABLATIONS: [Ablation; 6] = [
+const ABLATIONS: [Ablation<Protection>; 6] = [
     ablation(
         Protection::Identity,
-        "ablation/identity",
-        "the lease mutex with one record for everybody",
-        "identity",
-        "whoever finds a record takes it for its own, and holds beside its owner",
+        ["ablation/identity", "the lease mutex with one record for everybody"],
+        ["identity", "whoever finds a record takes it for its own, and holds beside its owner"],
         &[
             Property::BelievedExclusion,
             Property::FencedExclusion,
@@ -196,68 +176,47 @@ const ABLATIONS: [Ablation; 6] = [
     ),
     ablation(
         Protection::CompareOnRelease,
-        "ablation/compare-on-release",
-        "the lease mutex with an unconditional delete",
-        "release",
-        "a late release deletes the entry of the next holder",
+        ["ablation/compare-on-release", "the lease mutex with an unconditional delete"],
+        ["release", "a late release deletes the entry of the next holder"],
         &[Property::OwnerOnlyRelease, Property::BelievedExclusion, Property::Stability],
     ),
     ablation(
         Protection::DeadlineFromSend,
-        "ablation/deadline-from-send",
-        "the lease mutex with a lease that counts from the reply",
-        "send-time",
-        "a slow reply lets the holder believe longer than the store does",
+        ["ablation/deadline-from-send", "the lease mutex with a lease that counts from the reply"],
+        ["send-time", "a slow reply lets the holder believe longer than the store does"],
         &[Property::BelievedExclusion, Property::LossNoticed],
-    ),
+    )
+    .needs(&[Fault::Delay, Fault::CutToStore]),
     ablation(
         Protection::RetryInsideTtl,
-        "ablation/retry-inside-ttl",
-        "the lease mutex that renews until the first failure",
-        "no-retry",
-        "one failed renewal costs the lock",
+        ["ablation/retry-inside-ttl", "the lease mutex that renews until the first failure"],
+        ["no-retry", "one failed renewal costs the lock"],
         &[Property::Stability],
     ),
     ablation(
         Protection::Reconciliation,
-        "ablation/reconciliation",
-        "the lease mutex that forgets a claim of unknown outcome",
-        "unreconciled",
-        "a claim whose answer was lost makes its owner wait for itself",
+        ["ablation/reconciliation", "the lease mutex that forgets a claim of unknown outcome"],
+        ["unreconciled", "a claim whose answer was lost makes its owner wait for itself"],
         &[Property::Reconciliation],
     ),
     ablation(
         Protection::DriftMargin,
-        "ablation/drift-margin",
-        "the lease mutex that trusts all clocks to run alike",
-        "drift",
-        "a slow clock lets the holder believe longer than the store does",
+        ["ablation/drift-margin", "the lease mutex that trusts all clocks to run alike"],
+        ["drift", "a slow clock lets the holder believe longer than the store does"],
         &[Property::BelievedExclusion],
-    ),
+    )
+    .needs(&[Fault::Drift, Fault::StoreDrift, Fault::CutToStore]),
 ];
 
 /// The mutex without one of its protections.
 pub fn ablated(protection: Protection) -> Registration<Mutex> {
     let ablation = ABLATIONS.iter().find(|ablation| ablation.protection == protection);
     let ablation = ablation.unwrap_or(&ABLATIONS[0]);
-    Registration::new(ablation.name, ablation.about, move |dice| ablated_terms(dice, protection))
+    ablation
+        .register(move |dice| ablated_terms(dice, protection))
         .exhaustive(plans::ablation(protection), move |ticks| {
             plans::mutex_cases(ticks, Fairness::Unordered, Some(protection))
         })
-        .suffers(needed_by(protection))
-        .known_defects(&[ablation.defect])
-}
-
-/// What has to go wrong before a protection is missed; every storm over its ablation contains it.
-fn needed_by(protection: Protection) -> FaultSet {
-    match protection {
-        Protection::DeadlineFromSend => FaultSet::of(&[Fault::Delay, Fault::CutToStore]),
-        Protection::DriftMargin => FaultSet::of(&[Fault::Drift, Fault::StoreDrift, Fault::CutToStore]),
-        Protection::Identity
-        | Protection::CompareOnRelease
-        | Protection::RetryInsideTtl
-        | Protection::Reconciliation => FaultSet::NONE,
-    }
 }
 
 /// What can happen between a Mattermost server and its database: calls over a connection, so no duplicates.

@@ -12,8 +12,9 @@ use fencepost_models::fault::{Fault, FaultSet};
 use fencepost_models::property::Property;
 use fencepost_models::subject::JobId;
 
+use super::ablation::{Ablation, ablation};
 use super::mutex_config;
-use crate::algorithm::{Algorithm, Defect, Dice, Registration};
+use crate::algorithm::{Algorithm, Dice, Registration};
 use crate::plans;
 use crate::scenario::pick;
 
@@ -76,57 +77,37 @@ fn twice_a_minute() -> Schedule {
     Schedule::cron("*/30 * * * * *", "UTC").expect("it is a cron expression")
 }
 
-/// A protection of a job, and what breaks without it.
-struct JobAblation {
-    protection: JobProtection,
-    name: &'static str,
-    about: &'static str,
-    defect: Defect,
-}
-
-const JOB_ABLATIONS: [JobAblation; 3] = [
-    JobAblation {
-        protection: JobProtection::OccurrenceClaim,
-        name: "ablation/job-occurrence-claim",
-        about: "the recurring job that takes a claim without an end for no run at all",
-        defect: Defect {
-            label: "unclaimed",
-            sentence: "an occurrence whose run died, or lost its lock, is run again",
-            breaks: &[Property::OncePerOccurrence],
-            recognise: |_| true,
-        },
-    },
-    JobAblation {
-        protection: JobProtection::InterruptOnLoss,
-        name: "ablation/job-interrupt",
-        about: "the recurring job whose callback is not told that its lock is lost",
-        defect: Defect {
-            label: "uninterrupted",
-            sentence: "a callback goes on beside the next one, and nobody tells it",
-            breaks: &[Property::LossNoticed],
-            recognise: |_| true,
-        },
-    },
-    JobAblation {
-        protection: JobProtection::ClaimBeforeRun,
-        name: "ablation/job-claim-first",
-        about: "the recurring job whose callback does not wait for its claim",
-        defect: Defect {
-            label: "too-soon",
-            sentence: "a callback begins whose claim never arrives, and the occurrence is run again",
-            breaks: &[Property::OncePerOccurrence],
-            recognise: |_| true,
-        },
-    },
+const JOB_ABLATIONS: [Ablation<JobProtection>; 3] = [
+    ablation(
+        JobProtection::OccurrenceClaim,
+        [
+            "ablation/job-occurrence-claim",
+            "the recurring job that takes a claim without an end for no run at all",
+        ],
+        ["unclaimed", "an occurrence whose run died, or lost its lock, is run again"],
+        &[Property::OncePerOccurrence],
+    ),
+    ablation(
+        JobProtection::InterruptOnLoss,
+        ["ablation/job-interrupt", "the recurring job whose callback is not told that its lock is lost"],
+        ["uninterrupted", "a callback goes on beside the next one, and nobody tells it"],
+        &[Property::LossNoticed],
+    ),
+    ablation(
+        JobProtection::ClaimBeforeRun,
+        ["ablation/job-claim-first", "the recurring job whose callback does not wait for its claim"],
+        ["too-soon", "a callback begins whose claim never arrives, and the occurrence is run again"],
+        &[Property::OncePerOccurrence],
+    ),
 ];
 
-fn ablated_job(ablation: &JobAblation) -> Registration<Job> {
+fn ablated_job(ablation: &Ablation<JobProtection>) -> Registration<Job> {
     let protection = ablation.protection;
-    Registration::new(ablation.name, ablation.about, move |dice| job_terms(dice, Some(protection)))
+    ablation
+        .register(move |dice| job_terms(dice, Some(protection)))
         .promises(&PROMISES)
         .exhaustive(plans::ablated_job(protection), move |ticks| plans::job_cases(ticks, Some(protection)))
         .suffers(FaultSet::of(&[Fault::CallbackFails, Fault::Delay]))
-        .known_defects(&[ablation.defect])
 }
 
 /// What a scheduler of jobs that run once promises.
@@ -169,73 +150,42 @@ fn once_terms(dice: &mut Dice, repeats: bool, ablated: Option<JobProtection>) ->
     config.terms().expect("every combination of these leaves room for a failed renewal")
 }
 
-/// A protection of a scheduler, and what breaks without it.
-struct OnceAblation {
-    protection: JobProtection,
-    repeats: bool,
-    name: &'static str,
-    about: &'static str,
-    defect: Defect,
-}
-
-const ONCE_ABLATIONS: [OnceAblation; 4] = [
-    OnceAblation {
-        protection: JobProtection::OccurrenceClaim,
-        repeats: false,
-        name: "ablation/once-claim",
-        about: "jobs that run at most once, whose claims do not count",
-        defect: Defect {
-            label: "unclaimed",
-            sentence: "a job whose run died, or lost its lock, is run again",
-            breaks: &[Property::OncePerOccurrence],
-            recognise: |_| true,
-        },
-    },
-    OnceAblation {
-        protection: JobProtection::FencedMetadata,
-        repeats: true,
-        name: "ablation/once-fenced-metadata",
-        about: "jobs whose outcome is written over whatever is there",
-        defect: Defect {
-            label: "unfenced",
-            sentence: "the outcome of an old run overwrites what was scheduled meanwhile, and that is lost",
-            breaks: &[Property::NoJobLost, Property::OncePerOccurrence],
-            recognise: |_| true,
-        },
-    },
-    OnceAblation {
-        protection: JobProtection::Generation,
-        repeats: false,
-        name: "ablation/once-generation",
-        about: "jobs that run when a timer says so, whatever their record says",
-        defect: Defect {
-            label: "stale-timer",
-            sentence: "the timer of an old schedule runs the new one before its time",
-            breaks: &[Property::NotEarly],
-            recognise: |_| true,
-        },
-    },
-    OnceAblation {
-        protection: JobProtection::ClaimBeforeRun,
-        repeats: false,
-        name: "ablation/once-claim-first",
-        about: "jobs whose callback does not wait for its claim",
-        defect: Defect {
-            label: "too-soon",
-            sentence: "a callback begins whose claim never arrives, and the job is run again",
-            breaks: &[Property::OncePerOccurrence],
-            recognise: |_| true,
-        },
-    },
+const ONCE_ABLATIONS: [Ablation<JobProtection>; 4] = [
+    ablation(
+        JobProtection::OccurrenceClaim,
+        ["ablation/once-claim", "jobs that run at most once, whose claims do not count"],
+        ["unclaimed", "a job whose run died, or lost its lock, is run again"],
+        &[Property::OncePerOccurrence],
+    ),
+    ablation(
+        JobProtection::FencedMetadata,
+        ["ablation/once-fenced-metadata", "jobs whose outcome is written over whatever is there"],
+        ["unfenced", "the outcome of an old run overwrites what was scheduled meanwhile, and that is lost"],
+        &[Property::NoJobLost, Property::OncePerOccurrence],
+    ),
+    ablation(
+        JobProtection::Generation,
+        ["ablation/once-generation", "jobs that run when a timer says so, whatever their record says"],
+        ["stale-timer", "the timer of an old schedule runs the new one before its time"],
+        &[Property::NotEarly],
+    ),
+    ablation(
+        JobProtection::ClaimBeforeRun,
+        ["ablation/once-claim-first", "jobs whose callback does not wait for its claim"],
+        ["too-soon", "a callback begins whose claim never arrives, and the job is run again"],
+        &[Property::OncePerOccurrence],
+    ),
 ];
 
-fn ablated_once(ablation: &OnceAblation) -> Registration<Once<JobId, ()>> {
-    let (protection, repeats) = (ablation.protection, ablation.repeats);
-    Registration::new(ablation.name, ablation.about, move |dice| once_terms(dice, repeats, Some(protection)))
+fn ablated_once(ablation: &Ablation<JobProtection>) -> Registration<Once<JobId, ()>> {
+    let protection = ablation.protection;
+    // An outcome is written over another one only where a job may be run again.
+    let repeats = protection == JobProtection::FencedMetadata;
+    ablation
+        .register(move |dice| once_terms(dice, repeats, Some(protection)))
         .promises(&ONCE_PROMISES)
         .exhaustive(plans::ablated_once(protection), move |ticks| {
             plans::once_cases(ticks, &[repeats], Some(protection))
         })
         .suffers(FaultSet::of(&[Fault::CallbackFails, Fault::Delay]))
-        .known_defects(&[ablation.defect])
 }

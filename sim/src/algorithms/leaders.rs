@@ -10,29 +10,11 @@ use fencepost_models::property::{Fate, Property, Violation};
 use fencepost_models::subject::Knot;
 use fencepost_models::upstream::ocm_flag::{OcmConfig, OcmFlag};
 
+use super::ablation::{Ablation, ablation};
 use super::mattermost_faults;
-
 use crate::algorithm::{Algorithm, Defect, Dice, Registration};
 use crate::plans;
 use crate::scenario::pick;
-
-/// What a flag promises: all that the lock does under which it is raised, and the order of terms.
-const PROMISES: [Property; 14] = [
-    Property::BelievedExclusion,
-    Property::FencedExclusion,
-    Property::NoTheft,
-    Property::OwnerOnlyRelease,
-    Property::OwnerOnlyRenewal,
-    Property::LossNoticed,
-    Property::NoOrphan,
-    Property::Stability,
-    Property::Progress,
-    Property::Reconciliation,
-    Property::Punctuality,
-    Property::NoPanic,
-    Property::Determinism,
-    Property::TermsInOrder,
-];
 
 /// Every one of them.
 pub(super) fn all() -> Vec<Box<dyn Algorithm>> {
@@ -44,7 +26,8 @@ pub(super) fn all() -> Vec<Box<dyn Algorithm>> {
 
 fn flag() -> Registration<Flag> {
     Registration::new("flag", "the leadership flag", |dice| flag_terms(dice, None))
-        .promises(&PROMISES)
+        // All that the lock promises under which it is raised.
+        .also(&[Property::TermsInOrder])
         .usually(FlagConfig::new("flag", "process").terms().expect("the defaults are sound"))
         .exhaustive(plans::flag(), |ticks| plans::flag_cases(ticks, None))
 }
@@ -65,94 +48,62 @@ fn flag_terms(dice: &mut Dice, ablated: Option<FlagProtection>) -> FlagTerms {
     config.terms().expect("every combination of these leaves room for a failed renewal")
 }
 
-/// A protection of a flag, and what breaks without it.
-struct Ablation {
-    protection: FlagProtection,
-    name: &'static str,
-    about: &'static str,
-    defect: Defect,
-    /// What has to go wrong before it is missed.
-    needs: &'static [Fault],
-}
-
-const ABLATIONS: [Ablation; 5] = [
-    Ablation {
-        protection: FlagProtection::SelfExpiry,
-        name: "ablation/flag-self-expiry",
-        about: "the flag that is raised until it is told otherwise",
-        defect: Defect {
-            label: "told-only",
-            sentence: "a process that stood still says that it leads, beside its successor, until it is moved",
-            breaks: &[Property::BelievedExclusion],
-            recognise: |_| true,
-        },
-        needs: &[Fault::Pause],
-    },
-    Ablation {
-        protection: FlagProtection::Identity,
-        name: "ablation/flag-identity",
-        about: "the flag whose record names a process, and not which one of that name",
-        defect: Defect {
-            label: "namesakes",
-            sentence: "whoever finds a record of its name takes it for its own, and leads beside its owner",
-            breaks: &[
-                Property::BelievedExclusion,
-                Property::FencedExclusion,
-                Property::OwnerOnlyRelease,
-                Property::OwnerOnlyRenewal,
-                Property::LossNoticed,
-                Property::Stability,
-                Property::TermsInOrder,
-            ],
-            recognise: |_| true,
-        },
-        needs: &[],
-    },
-    Ablation {
-        protection: FlagProtection::RetryInsideInterval,
-        name: "ablation/flag-retry",
-        about: "the flag that renews until the first failure",
-        defect: Defect {
-            label: "flaps",
-            sentence: "one failed renewal lowers the flag",
-            breaks: &[Property::Stability],
-            recognise: |_| true,
-        },
-        needs: &[],
-    },
-    Ablation {
-        protection: FlagProtection::LowerFirst,
-        name: "ablation/flag-lower-first",
-        about: "the flag that is lowered when its release has come to an end",
-        defect: Defect {
-            label: "released-first",
-            sentence: "whoever resigns says that it leads although the store has already let another one in",
-            breaks: &[Property::BelievedExclusion],
-            recognise: |_| true,
-        },
-        needs: &[Fault::Delay],
-    },
-    Ablation {
-        protection: FlagProtection::TermOrder,
-        name: "ablation/flag-term-order",
-        about: "the flag that believes whatever leader it reads of",
-        defect: Defect {
-            label: "old-news",
-            sentence: "a replica that lags shows a leader whose successor was seen before",
-            breaks: &[Property::TermsInOrder],
-            recognise: |_| true,
-        },
-        needs: &[Fault::StaleRead],
-    },
+const ABLATIONS: [Ablation<FlagProtection>; 5] = [
+    ablation(
+        FlagProtection::SelfExpiry,
+        ["ablation/flag-self-expiry", "the flag that is raised until it is told otherwise"],
+        [
+            "told-only",
+            "a process that stood still says that it leads, beside its successor, until it is moved",
+        ],
+        &[Property::BelievedExclusion],
+    )
+    .needs(&[Fault::Pause]),
+    ablation(
+        FlagProtection::Identity,
+        ["ablation/flag-identity", "the flag whose record names a process, and not which one of that name"],
+        ["namesakes", "whoever finds a record of its name takes it for its own, and leads beside its owner"],
+        &[
+            Property::BelievedExclusion,
+            Property::FencedExclusion,
+            Property::OwnerOnlyRelease,
+            Property::OwnerOnlyRenewal,
+            Property::LossNoticed,
+            Property::Stability,
+            Property::TermsInOrder,
+        ],
+    ),
+    ablation(
+        FlagProtection::RetryInsideInterval,
+        ["ablation/flag-retry", "the flag that renews until the first failure"],
+        ["flaps", "one failed renewal lowers the flag"],
+        &[Property::Stability],
+    ),
+    ablation(
+        FlagProtection::LowerFirst,
+        ["ablation/flag-lower-first", "the flag that is lowered when its release has come to an end"],
+        [
+            "released-first",
+            "whoever resigns says that it leads although the store has already let another one in",
+        ],
+        &[Property::BelievedExclusion],
+    )
+    .needs(&[Fault::Delay]),
+    ablation(
+        FlagProtection::TermOrder,
+        ["ablation/flag-term-order", "the flag that believes whatever leader it reads of"],
+        ["old-news", "a replica that lags shows a leader whose successor was seen before"],
+        &[Property::TermsInOrder],
+    )
+    .needs(&[Fault::StaleRead]),
 ];
 
-fn ablated(ablation: &Ablation) -> Registration<Flag> {
+fn ablated(ablation: &Ablation<FlagProtection>) -> Registration<Flag> {
     let protection = ablation.protection;
-    Registration::new(ablation.name, ablation.about, move |dice| flag_terms(dice, Some(protection)))
-        .promises(&PROMISES)
+    ablation
+        .register(move |dice| flag_terms(dice, Some(protection)))
+        .also(&[Property::TermsInOrder])
         .exhaustive(plans::ablated_flag(protection), move |ticks| plans::flag_cases(ticks, Some(protection)))
-        .suffers(FaultSet::of(ablation.needs))
-        .known_defects(&[ablation.defect])
 }
 
 /// What the leadership package says of itself: only one of the processes sees the flag raised at any point in time.

@@ -4,34 +4,14 @@ use std::time::Duration;
 
 use fencepost::locker::{Locker, LockerConfig, LockerProtection, LockerTerms};
 use fencepost::mutex::Fairness;
-use fencepost_models::fault::{Fault, FaultSet};
+use fencepost_models::fault::Fault;
 use fencepost_models::property::Property;
 
+use super::ablation::{Ablation, ablation};
 use super::mutex_config;
-use crate::algorithm::{Algorithm, Defect, Dice, Registration};
+use crate::algorithm::{Algorithm, Dice, Registration};
 use crate::plans;
 use crate::scenario::pick;
-
-/// What a locker promises: what a mutex does, and that newer requests are heard of, holding is bounded, and somebody gets
-/// in.
-const PROMISES: [Property; 16] = [
-    Property::BelievedExclusion,
-    Property::FencedExclusion,
-    Property::NoTheft,
-    Property::OwnerOnlyRelease,
-    Property::OwnerOnlyRenewal,
-    Property::LossNoticed,
-    Property::NoOrphan,
-    Property::Stability,
-    Property::Progress,
-    Property::Reconciliation,
-    Property::Punctuality,
-    Property::NoPanic,
-    Property::Determinism,
-    Property::PreemptionNoticed,
-    Property::BoundedHold,
-    Property::NoStarvation,
-];
 
 /// Every one of them.
 pub(super) fn all() -> Vec<Box<dyn Algorithm>> {
@@ -42,7 +22,8 @@ pub(super) fn all() -> Vec<Box<dyn Algorithm>> {
 
 fn locker() -> Registration<Locker> {
     Registration::new("locker", "the preemptive lock: the newest request wins", |dice| sound(&config(dice)))
-        .promises(&PROMISES)
+        // What a mutex does, and that newer requests are heard of, holding is bounded, and somebody gets in.
+        .also(&Property::OF_PREEMPTION)
         .exhaustive(plans::locker(), |ticks| plans::locker_cases(ticks, None))
 }
 
@@ -76,50 +57,28 @@ fn ablated_terms(dice: &mut Dice, protection: LockerProtection) -> LockerTerms {
     sound(&config)
 }
 
-/// A protection, and what breaks without it.
-struct Ablation {
-    protection: LockerProtection,
-    name: &'static str,
-    about: &'static str,
-    defect: Defect,
-}
-
-const fn ablation(
-    protection: LockerProtection,
-    name: &'static str,
-    about: &'static str,
-    label: &'static str,
-    sentence: &'static str,
-    breaks: &'static [Property],
-) -> Ablation {
-    // Whatever it breaks comes from what was taken away.
-    let defect = Defect { label, sentence, breaks, recognise: |_| true };
-    Ablation { protection, name, about, defect }
-}
-
-const ABLATIONS: [Ablation; 6] = [
+const ABLATIONS: [Ablation<LockerProtection>; 6] = [
     ablation(
         LockerProtection::RevokeBeforeEntry,
-        "ablation/locker-revoke",
-        "the locker whose contender writes itself over a holder that does not yield",
-        "no-revoke",
-        "a contender enters beside a holder that does not know it was put out",
+        [
+            "ablation/locker-revoke",
+            "the locker whose contender writes itself over a holder that does not yield",
+        ],
+        ["no-revoke", "a contender enters beside a holder that does not know it was put out"],
         &[Property::NoTheft, Property::BelievedExclusion, Property::Stability],
-    ),
+    )
+    .needs(&[Fault::ForgetUnlock, Fault::RequestLost, Fault::ReplyLost]),
     ablation(
         LockerProtection::RecordedRequest,
-        "ablation/locker-record",
-        "the locker whose holder only hears a hint that is sent once",
-        "hint-only",
-        "a hint that is lost is never repeated, and the holder goes on",
+        ["ablation/locker-record", "the locker whose holder only hears a hint that is sent once"],
+        ["hint-only", "a hint that is lost is never repeated, and the holder goes on"],
         &[Property::PreemptionNoticed, Property::NoStarvation, Property::Stability, Property::Progress],
-    ),
+    )
+    .needs(&[Fault::HintLost, Fault::ForgetUnlock]),
     ablation(
         LockerProtection::ListenBeforeClaim,
-        "ablation/locker-listen",
-        "the locker that claims before it can be superseded",
-        "deaf",
-        "whoever has the lock and waits out its delay does not hear of a newer request",
+        ["ablation/locker-listen", "the locker that claims before it can be superseded"],
+        ["deaf", "whoever has the lock and waits out its delay does not hear of a newer request"],
         &[
             Property::PreemptionNoticed,
             Property::NoStarvation,
@@ -130,10 +89,8 @@ const ABLATIONS: [Ablation; 6] = [
     ),
     ablation(
         LockerProtection::WaiterLooks,
-        "ablation/locker-waiter",
-        "the locker whose waiter looks only once it has the lock",
-        "late",
-        "whoever waits learns that it was superseded when it has the lock, and not before",
+        ["ablation/locker-waiter", "the locker whose waiter looks only once it has the lock"],
+        ["late", "whoever waits learns that it was superseded when it has the lock, and not before"],
         &[
             Property::PreemptionNoticed,
             Property::NoStarvation,
@@ -144,43 +101,25 @@ const ABLATIONS: [Ablation; 6] = [
     ),
     ablation(
         LockerProtection::StormBound,
-        "ablation/locker-storm",
-        "the locker whose requests supersede each other for ever",
-        "storm",
-        "requests come faster than the lock delay passes, and nobody ever gets in",
+        ["ablation/locker-storm", "the locker whose requests supersede each other for ever"],
+        ["storm", "requests come faster than the lock delay passes, and nobody ever gets in"],
         &[Property::NoStarvation, Property::Progress],
     ),
     ablation(
         LockerProtection::OwnLimit,
-        "ablation/locker-limit",
-        "the locker whose holder does not end its own belief",
-        "no-limit",
-        "a holder that was asked, or whose time is up, goes on",
+        ["ablation/locker-limit", "the locker whose holder does not end its own belief"],
+        ["no-limit", "a holder that was asked, or whose time is up, goes on"],
         &[Property::BoundedHold, Property::NoStarvation, Property::Stability],
-    ),
+    )
+    .needs(&[Fault::ForgetUnlock]),
 ];
 
-fn ablated(ablation: &Ablation) -> Registration<Locker> {
+fn ablated(ablation: &Ablation<LockerProtection>) -> Registration<Locker> {
     let protection = ablation.protection;
-    Registration::new(ablation.name, ablation.about, move |dice| ablated_terms(dice, protection))
-        .promises(&PROMISES)
+    ablation
+        .register(move |dice| ablated_terms(dice, protection))
+        .also(&Property::OF_PREEMPTION)
         .exhaustive(plans::ablated_locker(protection), move |ticks| {
             plans::locker_cases(ticks, Some(protection))
         })
-        .suffers(needed_by(protection))
-        .known_defects(&[ablation.defect])
-}
-
-/// What has to go wrong before a protection is missed; every storm over its ablation contains it.
-fn needed_by(protection: LockerProtection) -> FaultSet {
-    match protection {
-        LockerProtection::RevokeBeforeEntry => {
-            FaultSet::of(&[Fault::ForgetUnlock, Fault::RequestLost, Fault::ReplyLost])
-        }
-        LockerProtection::RecordedRequest => FaultSet::of(&[Fault::HintLost, Fault::ForgetUnlock]),
-        LockerProtection::OwnLimit => FaultSet::of(&[Fault::ForgetUnlock]),
-        LockerProtection::ListenBeforeClaim
-        | LockerProtection::WaiterLooks
-        | LockerProtection::StormBound => FaultSet::NONE,
-    }
 }

@@ -10,6 +10,7 @@ use fencepost_models::property::{Cause, Property};
 use fencepost_models::subject::JobId;
 use fencepost_models::upstream::openshift_writerlease::{Writerlease, WriterleaseConfig};
 
+use super::ablation::{Ablation, ablation};
 use super::mutex_config;
 use crate::algorithm::{Algorithm, Defect, Dice, Registration};
 use crate::plans;
@@ -102,51 +103,27 @@ fn terms(dice: &mut Dice, locked: bool, ablated: Option<WriterProtection>) -> Wr
     config.terms().expect("every combination of these makes sense")
 }
 
-/// A protection of a writer, and what breaks without it.
-struct Ablation {
-    protection: WriterProtection,
-    locked: bool,
-    name: &'static str,
-    about: &'static str,
-    defect: Defect,
-}
-
-const fn ablation(
-    protection: WriterProtection,
-    locked: bool,
-    [name, about]: [&'static str; 2],
-    [label, sentence]: [&'static str; 2],
-    breaks: &'static [Property],
-) -> Ablation {
-    let defect = Defect { label, sentence, breaks, recognise: |_| true };
-    Ablation { protection, locked, name, about, defect }
-}
-
-const ABLATIONS: [Ablation; 6] = [
+const ABLATIONS: [Ablation<WriterProtection>; 6] = [
     ablation(
         WriterProtection::OwnTerm,
-        false,
         ["ablation/writer-own-term", "the writer whose leader does not read the end of its own term"],
         ["endless", "an idle leader goes on leading, whoever has done the work since"],
         &[Property::LossNoticed],
     ),
     ablation(
         WriterProtection::WorkIdentity,
-        false,
         ["ablation/writer-work-id", "the writer that takes news of any work under a key for news of all"],
         ["erased", "news of an older value erases the newer one that is wanted, and nobody writes it"],
         &[Property::NoJobLost],
     ),
     ablation(
         WriterProtection::OneStepPerWait,
-        false,
         ["ablation/writer-one-step", "the writer whose wait is longer by one step for each key it sees"],
         ["crowd", "many keys that are seen at once make the longest wait"],
         &[Property::Promptness],
     ),
     ablation(
         WriterProtection::FirstEnd,
-        false,
         [
             "ablation/writer-first-end",
             "the writer whose waits end with a unit that has done or lost something",
@@ -156,25 +133,22 @@ const ABLATIONS: [Ablation; 6] = [
     ),
     ablation(
         WriterProtection::Join,
-        false,
         ["ablation/writer-join", "the writer whose stop does not wait for what runs"],
         ["unjoined", "a unit runs on after the writer has stopped"],
         &[Property::NothingAfterClose],
     ),
     ablation(
         WriterProtection::UnderLock,
-        true,
         ["ablation/writer-under-lock", "the writer that goes on leading when its lock is lost"],
         ["unlocked", "who has lost the lock goes on leading beside the next one"],
         &[Property::BelievedExclusion, Property::LossNoticed, Property::NoOrphan],
     ),
 ];
 
-fn ablated(ablation: &Ablation) -> Registration<Writer> {
-    let (protection, locked) = (ablation.protection, ablation.locked);
-    let registration =
-        Registration::new(ablation.name, ablation.about, move |dice| terms(dice, locked, Some(protection)))
-            .known_defects(&[ablation.defect]);
+fn ablated(ablation: &Ablation<WriterProtection>) -> Registration<Writer> {
+    let protection = ablation.protection;
+    let locked = protection == WriterProtection::UnderLock;
+    let registration = ablation.register(move |dice| terms(dice, locked, Some(protection)));
     let registration = match plans::ablated_writer(protection) {
         Some(plan) => {
             registration.exhaustive(plan, move |ticks| plans::writer_cases(ticks, locked, Some(protection)))
