@@ -321,6 +321,35 @@ async fn a_closed_store_tells_who_waits_releases_what_is_held_and_takes_nothing_
     assert_eq!(soon(pair.ours.close(SOON)).await, Ok(()), "closing twice is closing");
 }
 
+/// What the holder gives back, the waiter beside it hears of before it is told itself that the store closes.
+#[tokio::test]
+async fn of_two_handles_of_a_closing_store_none_takes_what_the_other_gives_back() {
+    let pair = pair(Mood::AtOnce);
+    let (holder, waiter, theirs) = (mutex(&pair.ours), mutex(&pair.ours), mutex(&pair.theirs));
+    let guard = holder.lock().await.unwrap();
+    let (mut waiting, mut elsewhere) = (pin!(waiter.lock()), pin!(theirs.lock()));
+    pending(waiting.as_mut());
+    pending(elsewhere.as_mut());
+    soon(pair.ours.close(SOON)).await.unwrap();
+    assert_eq!(once(waiting).unwrap().unwrap_err(), LockError::Closed { lock: SPACE.into() });
+    let next = once(elsewhere).expect("it has heard of the release").unwrap();
+    assert_eq!(next.token().0, guard.token().0 + 1, "nobody had it in between");
+}
+
+#[tokio::test]
+async fn a_lock_that_was_granted_but_not_seen_before_its_store_closed_is_none() {
+    let pair = pair(Mood::Held);
+    let ours = mutex(&pair.ours);
+    let mut waiting = pin!(ours.lock());
+    pending(waiting.as_mut());
+    pair.remote.set(Mood::AtOnce);
+    pair.remote.answer_all();
+    assert!(entry(&pair.memory, SPACE).is_some(), "it is granted");
+    soon(pair.ours.close(SOON)).await.unwrap();
+    assert_eq!(entry(&pair.memory, SPACE), None, "and given back");
+    assert_eq!(once(waiting).unwrap().unwrap_err(), LockError::Closed { lock: SPACE.into() });
+}
+
 #[tokio::test]
 async fn closing_lists_what_did_not_end_in_time() {
     let pair = pair(Mood::AtOnce);

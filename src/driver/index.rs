@@ -92,6 +92,10 @@ fn alive<'a>(residents: impl Iterator<Item = &'a Numbered>) -> Vec<Arc<dyn Resid
 
 impl Ear for Index {
     fn hear(&self, hint: Hint<'_>) {
+        // What one handle of a closing store gives back is not for the next one to take, which is about to end as well.
+        if self.is_closed() {
+            return;
+        }
         let residents = match hint {
             Hint::Freed { space } | Hint::Message { space, .. } => self.of(space),
             Hint::Gap => self.all(),

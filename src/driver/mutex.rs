@@ -187,8 +187,11 @@ impl Mutex {
         let outcome = attempt.tenure.wait(|stage| match stage {
             Stage::Wanted => None,
             // What was granted was granted, even if it was lost before this was polled: the guard will say so.
-            Stage::Held { granted: token, .. } | Stage::Over { granted: Some(token), .. } => Some(Ok(*token)),
-            Stage::Over { granted: None, end } => Some(Err(*end)),
+            Stage::Held { granted: token, .. } | Stage::Over { granted: Some(token), end: End::Lost(_) } => {
+                Some(Ok(*token))
+            }
+            // Nobody has a guard that could be released, so a store that is closed was faster.
+            Stage::Over { end, .. } => Some(Err(*end)),
         });
         match outcome.await {
             Ok(token) => Ok(Guard { attempt, token }),
