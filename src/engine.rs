@@ -14,6 +14,7 @@
 //!    connection that broke, a time limit, an error that leaves the outcome open: all of these are unknown.
 //! 4. **Hints.** A change that frees a key (an applied [`Op::DeleteIf`]) and every published message reach the [`Ear`] of every
 //!    process that shares the store, soon, mostly. When some may have been missed, the ear hears of a [`Hint::Gap`].
+//!    What was published before the engine is closed is passed on, as far as the store can be reached.
 //! 5. **No lock logic.** An engine decides nothing that a machine could decide.
 //!
 //! # Keys
@@ -168,8 +169,8 @@ pub trait Engine: Send + Sync + fmt::Debug + 'static {
         Box::pin(core::future::ready(Err(SurveyError::Unsupported)))
     }
 
-    /// Ends: what is still open is answered as unknown, threads and connections are given back. Requests that come
-    /// later are answered as unknown. It may be called more than once.
+    /// Ends: what was published is passed on, what is still open is answered, as unknown if need be, threads and
+    /// connections are given back. Requests that come later are answered as unknown. It may be called more than once.
     fn close(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
 }
 

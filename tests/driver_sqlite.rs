@@ -9,9 +9,11 @@ mod rig;
 use std::time::Duration;
 
 use fencepost::calendar::Schedule;
-use fencepost::driver::{Job, LockError, Mutex, Store};
+use fencepost::driver::{Job, LockError, Mutex, Once, OnceRun, Store};
 use fencepost::job::JobConfig;
 use fencepost::mutex::{MutexConfig, Release};
+use fencepost::once::{Delivery, OnceConfig, RunAt};
+use fencepost::time::Span;
 use rig::*;
 
 #[tokio::test]
@@ -46,4 +48,30 @@ async fn a_lock_is_handed_over_and_a_job_is_run_through_a_file() {
     soon(job.close()).await;
     assert_eq!(soon(ours.close(SOON)).await, Ok(()));
     assert_eq!(soon(theirs.close(SOON)).await, Ok(()));
+}
+
+#[tokio::test]
+async fn what_was_scheduled_just_before_its_store_closed_is_run_at_once_by_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let address = format!("sqlite:{}?synchronous=normal", folder.path().join("locks.db").display());
+    // Whoever does not hear of a job finds it an hour later.
+    let config =
+        OnceConfig { refresh_interval: Duration::from_secs(3_600), ..OnceConfig::new(Delivery::AtMostOnce) };
+    let theirs = Store::open(&address).await.unwrap();
+    let runner = Once::<u32>::new(&theirs, "o", config.clone()).unwrap();
+    let (sender, mut runs) = tokio::sync::mpsc::unbounded_channel();
+    runner
+        .start(move |run: OnceRun<u32>| {
+            let sender = sender.clone();
+            async move { sender.send(*run.props()) }
+        })
+        .unwrap();
+    for round in 0..20 {
+        let ours = Store::open(&address).await.unwrap();
+        let scheduler = Once::<u32>::new(&ours, "o", config.clone()).unwrap();
+        soon(scheduler.schedule(&format!("{round}"), RunAt::In(Span::ZERO), &round)).await.unwrap();
+        soon(ours.close(SOON)).await.unwrap();
+        assert_eq!(soon(runs.recv()).await, Some(round));
+    }
+    soon(theirs.close(SOON)).await.unwrap();
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -52,6 +53,8 @@ pub enum Lie {
     Reorders,
     /// Nobody hears anything.
     IsDeaf,
+    /// What was published just before the close is heard by nobody.
+    SwallowsLastWords,
     /// Everything is lost with the last handle.
     LosesEverything,
     /// It goes on after it was closed.
@@ -60,7 +63,7 @@ pub enum Lie {
 
 impl Lie {
     /// All of them.
-    pub const ALL: [Lie; 20] = [
+    pub const ALL: [Lie; 21] = [
         Lie::ExpiresEarly,
         Lie::ExpiresLate,
         Lie::ReusesRevisions,
@@ -79,6 +82,7 @@ impl Lie {
         Lie::ForgetsRequests,
         Lie::Reorders,
         Lie::IsDeaf,
+        Lie::SwallowsLastWords,
         Lie::LosesEverything,
         Lie::OutlivesItself,
     ];
@@ -98,7 +102,7 @@ impl Lie {
             Lie::KnowsNothing => Rule::Known,
             Lie::ForgetsRequests => Rule::Answered,
             Lie::Reorders => Rule::Order,
-            Lie::IsDeaf => Rule::Hints,
+            Lie::IsDeaf | Lie::SwallowsLastWords => Rule::Hints,
             Lie::LosesEverything => Rule::Durable,
             Lie::OutlivesItself => Rule::Closed,
         }
@@ -137,7 +141,8 @@ impl<C: Candidate> Candidate for Liar<C> {
         let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
         memory.handles += 1;
         let handle = memory.handles;
-        Arc::new(Handle { engine, lie: self.lie, memory: self.memory.clone(), handle, late: Arc::default() })
+        let (memory, late, closed) = (self.memory.clone(), Arc::default(), Arc::default());
+        Arc::new(Handle { engine, lie: self.lie, memory, handle, late, closed })
     }
 
     fn patience(&self) -> Duration {
@@ -153,6 +158,7 @@ struct Handle {
     handle: u32,
     /// What was put off.
     late: Arc<Mutex<Vec<(Request, Responder)>>>,
+    closed: Arc<AtomicBool>,
 }
 
 fn catch_up(engine: &dyn Engine, late: &Mutex<Vec<(Request, Responder)>>) {
@@ -219,6 +225,17 @@ impl Handle {
         std::thread::spawn(move || {
             std::thread::park_timeout(Duration::from_millis(5));
             catch_up(&*engine, &late);
+        });
+    }
+
+    /// Says it a moment later, unless that is too late.
+    fn hesitate(&self, space: String, text: String) {
+        let (engine, closed) = (self.engine.clone(), self.closed.clone());
+        std::thread::spawn(move || {
+            std::thread::park_timeout(Duration::from_millis(5));
+            if !closed.load(Ordering::Relaxed) {
+                engine.publish(&space, &text);
+            }
         });
     }
 
@@ -324,6 +341,9 @@ impl Engine for Handle {
     }
 
     fn publish(&self, space: &str, text: &str) {
+        if self.lie == Lie::SwallowsLastWords {
+            return self.hesitate(space.into(), text.into());
+        }
         self.engine.publish(space, text);
     }
 
@@ -331,6 +351,7 @@ impl Engine for Handle {
         if self.lie == Lie::OutlivesItself {
             return Box::pin(std::future::ready(()));
         }
+        self.closed.store(true, Ordering::Relaxed);
         self.engine.close()
     }
 }

@@ -35,18 +35,12 @@ pub(crate) async fn run(verb: &OnceVerb, voice: Voice) -> Result<u8, Failure> {
         OnceVerb::Run(args) => serve(args, signals, voice).await,
         OnceVerb::Schedule(args) => {
             let (at, props) = (when(args)?, props(args)?.unwrap_or(Value::Null));
-            let asked = async |once: Scheduler| {
-                once.schedule(&args.key, at, &props).await?;
-                told(&once, &args.key).await
-            };
+            let asked = async |once: Scheduler| Ok(once.schedule(&args.key, at, &props).await?);
             change(&args.common, &args.scheduler, &mut signals, voice, asked).await
         }
         OnceVerb::Reschedule(args) => {
             let (at, props) = (when(args)?, props(args)?);
-            let asked = async |once: Scheduler| {
-                once.reschedule(&args.key, at, props.as_ref()).await?;
-                told(&once, &args.key).await
-            };
+            let asked = async |once: Scheduler| Ok(once.reschedule(&args.key, at, props.as_ref()).await?);
             change(&args.common, &args.scheduler, &mut signals, voice, asked).await
         }
         OnceVerb::Cancel(CancelArgs { common, scheduler, key }) => {
@@ -58,13 +52,6 @@ pub(crate) async fn run(verb: &OnceVerb, voice: Voice) -> Result<u8, Failure> {
             change(common, scheduler, &mut signals, voice, asked).await
         }
     }
-}
-
-/// Waits until runners were told. An engine that is closed sends no more hints; it keeps the order of what is asked of
-/// one space, so the hint was sent once this is answered.
-async fn told(once: &Scheduler, key: &str) -> Result<(), Failure> {
-    once.find(key).await?;
-    Ok(())
 }
 
 fn when(args: &ScheduleArgs) -> Result<RunAt, Failure> {

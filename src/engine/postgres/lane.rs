@@ -140,11 +140,13 @@ impl Lane {
         }
     }
 
-    /// Sends tasks down the connection as they come. What is under way when this ends is dropped, and so answered.
+    /// Sends tasks down the connection as they come, and ends when the engine was closed and all of them have. What is
+    /// under way when the connection breaks is dropped, and so answered.
     async fn serve(&mut self, session: &Session) -> End {
         let mut under_way = FuturesUnordered::new();
+        let mut closed = false;
         let mut sweep = Instant::now() + SWEEP.mul_f64(random());
-        loop {
+        while !closed || !under_way.is_empty() {
             tokio::select! {
                 biased;
                 Some(done) = under_way.next() => {
@@ -152,11 +154,11 @@ impl Lane {
                         return End::Broken;
                     }
                 }
-                job = self.next() => match job {
+                job = self.next(), if !closed => match job {
                     Some(job) => under_way.push(carry_out(session, job)),
-                    None => return End::Closed,
+                    None => closed = true,
                 },
-                () = sleep_until(sweep) => {
+                () = sleep_until(sweep), if !closed => {
                     sweep = Instant::now() + SWEEP.mul_f64(0.5 + random());
                     let overdue = Instant::now() + self.dial.call_max();
                     under_way.push(carry_out(session, Job { task: Task::Sweep, responder: None, overdue }));
@@ -164,6 +166,7 @@ impl Lane {
                 () = session.over() => return End::Broken,
             }
         }
+        End::Closed
     }
 }
 

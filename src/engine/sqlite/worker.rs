@@ -45,6 +45,13 @@ impl Task {
             Task::Publish { .. } => false,
         }
     }
+
+    fn is_message(&self) -> bool {
+        match self {
+            Task::Request(_) => false,
+            Task::Publish { .. } => true,
+        }
+    }
 }
 
 /// Who waits for a task, and since when.
@@ -126,10 +133,13 @@ impl Shared {
         self.changed.notify_one();
     }
 
+    /// Whoever waits for an answer gets none; what was published before is passed on.
     pub(super) fn close(&self) {
         let mut state = self.state();
         let first = !mem::replace(&mut state.closed, true);
-        let left = mem::take(&mut state.waiting);
+        let (messages, left) =
+            mem::take(&mut state.waiting).into_iter().partition(|(task, _)| task.is_message());
+        state.waiting = messages;
         drop(state);
         drop(left);
         self.changed.notify_all();
@@ -172,7 +182,8 @@ impl Shared {
                 continue;
             }
             if let Some(until) = self.patience() {
-                let patience = Patience { until, is_over: &|| self.is_closed() };
+                let patience =
+                    Patience { until, is_over: &|| self.is_closed() && !tasks.iter().any(Task::is_message) };
                 self.answer(file.carry_out(&tasks, &patience));
             }
             if let (Some(ear), Some(news)) = (self.ear.get(), file.news()) {
@@ -182,13 +193,13 @@ impl Shared {
         drop(mem::take(&mut self.state().working));
     }
 
-    /// Waits for tasks, or for a reason to look for hints; nothing, if it is closed.
+    /// Waits for tasks, or for a reason to look for hints; nothing, if it is closed and nothing is left to be passed on.
     fn next(&self) -> Option<Vec<Task>> {
         let mut state = self.state();
         while state.waiting.is_empty() && !state.look && !state.closed {
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        if state.closed {
+        if state.closed && state.waiting.is_empty() {
             return None;
         }
         state.look = false;
