@@ -31,6 +31,7 @@ mod cell;
 
 mod error;
 mod flag;
+mod held;
 mod identity;
 mod index;
 mod job;

@@ -17,9 +17,9 @@
 //! | | stage | input | guard | next stage | effects |
 //! |---|---|---|---|---|---|
 //! | A1 | at rest | lock | | waiting | look who is the contender |
-//! | A2 | at rest, releasing | unlock, cancel | | the same | event rejected (not held) |
+//! | A2 | at rest, releasing | unlock, cancel, extend | | the same | event rejected (not held) |
 //! | B1 | not at rest | lock | | the same | event rejected (busy) |
-//! | B2 | waiting, settling | unlock | | the same | event rejected (not held) |
+//! | B2 | waiting, settling | unlock, extend | | the same | event rejected (not held) |
 //! | W1 | waiting | it is the contender | | waiting | publish "asked", ask for the lock |
 //! | W2 | waiting, settling | another one is, for now | | waiting | give the lock up, or wait for it no longer |
 //! | W3 | waiting, settling | it was superseded | | at rest | event preempted; the lock as in W2 |
@@ -42,6 +42,8 @@
 //! | H6 | holding | maximum lock duration over | | at rest | event lost (too-long), give the lock up |
 //! | H7 | holding | the lock is lost | | at rest | event lost |
 //! | H8 | holding | cancel (it crossed the grant) | | at rest | event cancelled, give the lock up |
+//! | H9 | holding | extend | | holding | renew the lock, as in H1 |
+//! | H10 | holding | it is renewed on request | | holding | event extended |
 //! | R1 | holding | unlock | | releasing | release the lock |
 //! | R2 | releasing | released | | at rest | event released |
 //! | K1 | any but waiting | its own entry is gone | | the same | look whether it was revoked |
@@ -313,9 +315,13 @@ impl Locker {
                 self.stop_looking(out);
                 self.lock(terms, now, Input::Request(mutex::Request::Unlock), out);
             }
+            // H9
+            (Stage::Holding { .. }, Request::Extend) => {
+                self.lock(terms, now, Input::Request(mutex::Request::Extend), out);
+            }
             // A2, B2
-            (Stage::AtRest | Stage::Releasing, Request::Cancel | Request::Unlock)
-            | (Stage::Waiting { .. } | Stage::Settling { .. }, Request::Unlock) => {
+            (Stage::AtRest | Stage::Releasing, Request::Cancel | Request::Unlock | Request::Extend)
+            | (Stage::Waiting { .. } | Stage::Settling { .. }, Request::Unlock | Request::Extend) => {
                 out.event(Event::Rejected(Misuse::NotHeld));
             }
         }
@@ -607,6 +613,10 @@ impl Locker {
                 self.stage = Stage::AtRest;
                 self.stop_looking(out);
             }
+            // H10
+            (Stage::Holding { tenure }, E::Extended(until)) => {
+                out.event(Event::Extended(until.min(tenure.end())));
+            }
             // R2
             (Stage::Releasing, E::Released(release)) => {
                 out.event(Event::Released(release));
@@ -623,15 +633,10 @@ impl Locker {
                 | E::Lost(_)
                 | E::Rejected(_),
             )
+            | (Stage::Settling { .. }, E::Extended(_))
             | (
                 Stage::Settling { .. } | Stage::Holding { .. },
-                E::Acquired(_)
-                | E::Contended
-                | E::TimedOut
-                | E::Cancelled
-                | E::Extended(_)
-                | E::Released(_)
-                | E::Rejected(_),
+                E::Acquired(_) | E::Contended | E::TimedOut | E::Cancelled | E::Released(_) | E::Rejected(_),
             )
             | (
                 Stage::Releasing,

@@ -184,6 +184,50 @@ async fn nobody_holds_beyond_the_maximum_nor_what_was_taken_away() {
 }
 
 #[tokio::test]
+async fn who_extends_is_told_for_how_long_and_a_grace_is_not_prolonged() {
+    let pair = pair();
+    let grace = Duration::from_millis(500);
+    let holder = with(&pair.ours, LockerConfig { preemption_timeout: Some(grace), ..config() });
+    let guard = holder.lock(Bid::new("first")).await.unwrap();
+    pair.remote.set(Mood::Held);
+    {
+        let mut extending = pin!(guard.extend());
+        pending(extending.as_mut());
+        pair.remote.answer_all();
+        assert!(once(extending).unwrap().unwrap() > MS(1_000));
+    }
+    pair.remote.set(Mood::AtOnce);
+    let newer = with(&pair.theirs, config());
+    let mut waiting = pin!(newer.lock(Bid::new("newer")));
+    pending(waiting.as_mut());
+    assert!(once(guard.extend()).unwrap().unwrap() <= grace, "it was asked to yield");
+    steal(&pair.memory, SPACE);
+    assert_eq!(soon(guard.extend()).await, Err(LockerLost::Gone));
+    assert_eq!(soon(guard.extend()).await, Err(LockerLost::Gone));
+}
+
+#[tokio::test]
+async fn what_runs_while_held_is_dropped_when_the_lock_is_lost() {
+    let pair = pair();
+    let stubborn = with(&pair.ours, LockerConfig { preemption_timeout: Some(MS(40)), ..config() });
+    let guard = stubborn.lock(Bid::new("stubborn")).await.unwrap();
+    assert_eq!(guard.run_while_held(async { 7 }).await, Ok(7));
+    let alive = Arc::new(());
+    let work = {
+        let alive = alive.clone();
+        async move {
+            let _alive = alive;
+            std::future::pending::<()>().await;
+        }
+    };
+    let newer = with(&pair.theirs, config());
+    let mut waiting = pin!(newer.lock(Bid::new("newer")));
+    pending(waiting.as_mut());
+    assert_eq!(soon(guard.run_while_held(work)).await, Err(LockerLost::Preempted));
+    assert_eq!(Arc::strong_count(&alive), 1, "it was dropped");
+}
+
+#[tokio::test]
 async fn a_wait_is_bounded_by_the_configuration_and_by_the_callers_patience() {
     let pair = pair();
     let theirs = with(&pair.theirs, config());

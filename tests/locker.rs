@@ -27,6 +27,7 @@ type Tale = Story<Locker>;
 
 const CANCEL: Input<Locker> = Input::Request(Request::Cancel);
 const UNLOCK: Input<Locker> = Input::Request(Request::Unlock);
+const EXTEND: Input<Locker> = Input::Request(Request::Extend);
 const ASKED: Input<Locker> = Input::Message(Hint::Asked);
 const FREED: Input<Locker> = Input::Message(Hint::Freed);
 const WAKE: Input<Locker> = Input::Wake;
@@ -224,12 +225,14 @@ fn a1_s1_a_request_looks_first() {
 
 #[test]
 fn a2_b1_b2_what_makes_no_sense_is_rejected() {
-    for input in [UNLOCK, CANCEL] {
+    for input in [UNLOCK, CANCEL, EXTEND] {
         Tale::of(terms()).at(0, input, "Rejected(NotHeld)").rests();
     }
-    releasing().at(3_110, UNLOCK, "Rejected(NotHeld)").at(3_120, lock(), "Rejected(Busy)");
+    let released = releasing().at(3_110, UNLOCK, "Rejected(NotHeld)").at(3_120, EXTEND, "Rejected(NotHeld)");
+    released.at(3_130, lock(), "Rejected(Busy)");
     for story in [looking(), waiting(), settling()] {
-        story.at(50, lock(), "Rejected(Busy)").at(60, UNLOCK, "Rejected(NotHeld)");
+        let busy = story.at(50, lock(), "Rejected(Busy)").at(60, UNLOCK, "Rejected(NotHeld)");
+        busy.at(70, EXTEND, "Rejected(NotHeld)");
     }
 }
 
@@ -490,6 +493,15 @@ fn h8_a_cancellation_that_crossed_the_grant_releases() {
 }
 
 #[test]
+fn h9_h10_a_holder_is_told_when_it_is_renewed_on_request_and_no_grace_is_prolonged() {
+    let extending = || holding().at(4_000, EXTEND, "renew r5, look").believes(14_955);
+    extending().at(4_010, applied(RENEW, 5), "Extended(18.935s)").believes(18_935);
+    extending().at(4_010, refused(RENEW), "Lost(Gone), forget look, look whether revoked").rests();
+    let asked = extending().at(4_010, found(other(3_900), 8), "Asked(8#1 \"theirs\")").believes(14_010);
+    asked.at(4_020, applied(RENEW, 5), "Extended(14.01s)").believes(14_010);
+}
+
+#[test]
 fn r1_r2_a_release_ends_as_the_locks_does() {
     releasing().at(3_110, applied(FREE, 5), "publish freed, Released(Clean)").rests();
     releasing().at(3_110, refused(FREE), "Released(Gone), look whether revoked").rests();
@@ -678,6 +690,7 @@ impl Speech for Locker {
                 *token = FencingToken::from(revision);
             }
             Effect::Event(Event::Asked(notice) | Event::Preempted(notice)) => notice.by.relocate(map),
+            Effect::Event(Event::Extended(until)) => map.instant(until),
             Effect::Store { op: Op::Get { .. } | Op::List { .. }, .. }
             | Effect::Event(_)
             | Effect::Forget(_)
@@ -738,7 +751,7 @@ fn an_input() -> impl Strategy<Value = Input<Locker>> {
         at: millis(at),
     });
     prop_oneof![
-        1 => prop::sample::select(vec![lock(), bid(1, None), bid(0, Some(9_000)), CANCEL, UNLOCK]),
+        1 => prop::sample::select(vec![lock(), bid(1, None), bid(0, Some(9_000)), CANCEL, UNLOCK, EXTEND]),
         5 => reply,
         1 => prop::sample::select(vec![ASKED, FREED]),
         2 => Just(WAKE),
@@ -819,7 +832,7 @@ proptest! {
                         prop_assert!(waits);
                         waits = matches!(input, Input::Request(Request::Lock(_)));
                     }
-                    Event::Asked(_) => prop_assert!(holds),
+                    Event::Asked(_) | Event::Extended(_) => prop_assert!(holds),
                     Event::Cancelled => prop_assert!(core::mem::take(&mut waits) | core::mem::take(&mut holds)),
                     Event::Released(_) | Event::Lost(_) => (waits, holds) = (matches!(input, Input::Request(Request::Lock(_))), false),
                     Event::Rejected(_) => {}
@@ -843,12 +856,13 @@ fn the_random_walks_meet_every_event() {
                     Event::Acquired(_) => String::from("Acquired"),
                     Event::Asked(_) => String::from("Asked"),
                     Event::Preempted(_) => String::from("Preempted"),
+                    Event::Extended(_) => String::from("Extended"),
                     event => format!("{event:?}"),
                 });
             }
         }
     }
-    let all = "Acquired Asked Cancelled Lost(Expired) Lost(Gone) Lost(Preempted) Lost(TooLong) Preempted \
+    let all = "Acquired Asked Cancelled Extended Lost(Expired) Lost(Gone) Lost(Preempted) Lost(TooLong) Preempted \
                Rejected(Busy) Rejected(NotHeld) Released(Clean) Released(Gone) Released(Unknown) TimedOut";
     assert_eq!(met.into_iter().collect::<Vec<_>>().join(" "), all);
 }

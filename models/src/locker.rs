@@ -58,6 +58,7 @@ impl Subject for Locker {
             Event::Asked(_) => Told::Asked,
             Event::Preempted(_) => Told::Preempted,
             Event::TimedOut | Event::Cancelled => Told::Denied,
+            Event::Extended(_) => Told::Extended,
             Event::Released(_) => Told::Released,
             Event::Lost(Loss::Expired | Loss::Gone) => Told::Lost,
             Event::Lost(Loss::Preempted | Loss::TooLong) => Told::Ousted,

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use self::desk::{Ask, Attempt, Desk, End, LockerCell};
 use super::cell::Cell;
 use super::error::{self, SetupError};
+use super::held::run_while_held;
 use super::shared::Core;
 use super::store::Store;
 use super::tenure::Stage;
@@ -245,6 +246,11 @@ impl LockerGuard {
         self.claim.attempt.asked().await
     }
 
+    /// Whether somebody asks the holder to yield whom nobody has heard by [`LockerGuard::asked`].
+    pub fn is_asked(&self) -> bool {
+        self.claim.attempt.is_asked()
+    }
+
     /// Waits until the lock is lost. It never ends for a lock that is kept.
     ///
     /// Cancel safe.
@@ -254,6 +260,19 @@ impl LockerGuard {
             // A holder who releases has no guard left to ask, so the store has released it.
             End::Released(_) | End::Left | End::Preempted(_) | End::TimedOut => LockerLost::Closed,
         }
+    }
+
+    /// Renews the lease now, and says for how long the lock is held from then on: no longer than the grace of a holder that
+    /// was asked, or the maximum duration, lasts.
+    ///
+    /// Cancel safe: the lease is renewed all the same.
+    ///
+    /// # Errors
+    ///
+    /// [`LockerLost`], if it is lost before it is renewed.
+    pub async fn extend(&self) -> Result<Duration, LockerLost> {
+        let renewed = self.claim.attempt.tenure.prolong(|| self.claim.cell.ask(Ask::Extend));
+        if renewed.await { Ok(self.remaining()) } else { Err(self.lost().await) }
     }
 
     /// Releases the lock, and says what came of it.
@@ -267,5 +286,19 @@ impl LockerGuard {
             End::Lost(_) => Release::Gone,
             End::Left | End::Preempted(_) | End::TimedOut => Release::Unknown,
         }
+    }
+
+    /// Runs this as long as the lock is held, and drops it when the lock is lost. It goes on when the holder is asked to
+    /// yield: [`LockerGuard::asked`] says so.
+    ///
+    /// Each time the future is about to be polled, the clock is looked at first: what was paused beyond its lease does not
+    /// go on. What it has sent before may still arrive, so show the [token](LockerGuard::token).
+    ///
+    /// # Errors
+    ///
+    /// [`LockerLost`], if the lock was lost before the future had ended: [`LockerLost::Expired`], if so far nothing but the
+    /// clock says so.
+    pub async fn run_while_held<F: Future>(&self, future: F) -> Result<F::Output, LockerLost> {
+        run_while_held(future, self.lost(), || self.is_held(), LockerLost::Expired).await
     }
 }

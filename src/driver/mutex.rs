@@ -2,9 +2,6 @@
 
 mod desk;
 
-use core::future::poll_fn;
-use core::pin::pin;
-use core::task::Poll;
 use core::time::Duration;
 use std::string::String;
 use std::sync::Arc;
@@ -14,6 +11,7 @@ use tokio::sync::Semaphore;
 use self::desk::{Ask, Desk, End, Tenure};
 use super::cell::Cell;
 use super::error::{self, SetupError};
+use super::held::run_while_held;
 use super::index::Resident;
 use super::store::Store;
 use super::tenure::Stage;
@@ -280,17 +278,8 @@ impl Guard {
     ///
     /// [`Lost`], if it is lost before it is renewed.
     pub async fn extend(&self) -> Result<Duration, Lost> {
-        let before = match self.attempt.tenure.stage() {
-            Stage::Held { extended, .. } => extended,
-            Stage::Wanted | Stage::Over { .. } => return Err(self.lost().await),
-        };
-        self.attempt.cell.ask(Ask::Extend(self.attempt.tenure.clone()));
-        let renewed = self.attempt.tenure.wait(|stage| match stage {
-            Stage::Held { extended, .. } if *extended > before => Some(true),
-            Stage::Held { .. } | Stage::Wanted => None,
-            Stage::Over { .. } => Some(false),
-        });
-        if renewed.await { Ok(self.remaining()) } else { Err(self.lost().await) }
+        let ask = || self.attempt.cell.ask(Ask::Extend(self.attempt.tenure.clone()));
+        if self.attempt.tenure.prolong(ask).await { Ok(self.remaining()) } else { Err(self.lost().await) }
     }
 
     /// Releases the lock, and says what came of it.
@@ -315,13 +304,6 @@ impl Guard {
     ///
     /// [`Lost`], if the lock was lost before the future had ended.
     pub async fn run_while_held<F: Future>(&self, future: F) -> Result<F::Output, Lost> {
-        let mut lost = pin!(self.lost());
-        let mut future = pin!(future);
-        poll_fn(|context| match lost.as_mut().poll(context) {
-            Poll::Ready(lost) => Poll::Ready(Err(lost)),
-            Poll::Pending if !self.is_held() => Poll::Ready(Err(Lost::Expired)),
-            Poll::Pending => future.as_mut().poll(context).map(Ok),
-        })
-        .await
+        run_while_held(future, self.lost(), || self.is_held(), Lost::Expired).await
     }
 }

@@ -100,6 +100,21 @@ impl<G: Clone, E: Clone> Tenure<G, E> {
         });
     }
 
+    /// Asks for it to be prolonged, and waits until it was; false, if it is over before.
+    pub(crate) async fn prolong(&self, ask: impl FnOnce()) -> bool {
+        let before = match self.stage() {
+            Stage::Held { extended, .. } => extended,
+            Stage::Wanted | Stage::Over { .. } => return false,
+        };
+        ask();
+        self.wait(|stage| match stage {
+            Stage::Held { extended, .. } if *extended > before => Some(true),
+            Stage::Held { .. } | Stage::Wanted => None,
+            Stage::Over { .. } => Some(false),
+        })
+        .await
+    }
+
     /// It has ended. The first end counts; belief goes before anybody hears of it.
     pub(crate) fn end(&self, end: E) {
         self.belief.end();

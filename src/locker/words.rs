@@ -6,7 +6,7 @@ use crate::line::Owner;
 use crate::machine::Relocate;
 use crate::mutex::{self, Release};
 use crate::store::FencingToken;
-use crate::time::{Span, StoreTime};
+use crate::time::{Instant, Span, StoreTime};
 
 /// A request for the lock, and why its caller wants it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -36,6 +36,8 @@ pub enum Request {
     Cancel,
     /// To release.
     Unlock,
+    /// To renew the lease now.
+    Extend,
 }
 
 /// A newer request, as whoever has to give way hears of it.
@@ -63,6 +65,8 @@ pub enum Event {
     TimedOut,
     /// The wait was cancelled.
     Cancelled,
+    /// The lease was renewed on request: until when it may be believed in, as far as is known.
+    Extended(Instant),
     /// The release came to an end.
     Released(Release),
     /// The lock is no longer held, and nobody asked this caller to unlock it, or it did not do so in time.

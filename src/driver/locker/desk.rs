@@ -32,6 +32,7 @@ pub(crate) enum Ask {
     Lock(Bid),
     /// To wait no longer, or to hold no longer.
     Leave,
+    Extend,
 }
 
 /// One request, as its caller sees it.
@@ -66,6 +67,10 @@ impl Attempt {
                 return notice.filter(|_| !over);
             }
         }
+    }
+
+    pub(crate) fn is_asked(&self) -> bool {
+        self.asked.read(|asked| asked.notice.is_some() && !asked.over)
     }
 
     fn ask(&self, notice: Notice) {
@@ -130,6 +135,7 @@ impl Caller<Locker> for Desk {
             }
             Ask::Lock(bid) => Some(Request::Lock(bid)),
             Ask::Leave => self.leave(),
+            Ask::Extend => Some(Request::Extend),
         }
     }
 
@@ -151,6 +157,7 @@ impl Caller<Locker> for Desk {
             Event::Preempted(notice) => self.end(now, End::Preempted(notice)),
             Event::TimedOut => self.end(now, End::TimedOut),
             Event::Cancelled => self.end(now, End::Left),
+            Event::Extended(_) => self.attempt.tenure.extended(),
             Event::Released(release) => self.end(now, End::Released(release)),
             Event::Lost(loss) => {
                 self.meters.lost(reason(loss));
