@@ -18,9 +18,19 @@
 //! Callbacks are plain functions; each runs on a thread of the runtime's pool, and should look at
 //! [`JobRun::is_interrupted`] now and then.
 
+mod flag;
+mod locker;
+mod writer;
+
+pub use flag::Flag;
+pub use locker::{Locker, LockerGuard};
+pub use writer::{Attempt, WriterLease};
+
+use core::future::pending;
 use core::time::Duration;
 use std::boxed::Box;
 use std::io;
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::thread;
 use std::vec::Vec;
@@ -260,7 +270,7 @@ impl Job {
         config: JobConfig,
         callback: impl Fn(JobRun) -> R + Send + Sync + 'static,
     ) -> Result<Job, SetupError> {
-        let job = super::Job::schedule(&store.store, key, config, in_pool(callback))?;
+        let job = super::Job::schedule(&store.store, key, config, reported(callback))?;
         Ok(Job { job, store: store.clone() })
     }
 
@@ -296,7 +306,7 @@ impl<P: Serialize + DeserializeOwned + Send + 'static> Once<P> {
         &self,
         callback: impl Fn(OnceRun<P>) -> R + Send + Sync + 'static,
     ) -> Result<(), OnceError> {
-        self.once.start(in_pool(callback))
+        self.once.start(reported(callback))
     }
 
     /// See [`super::Once::stop`].
@@ -350,16 +360,28 @@ impl<P: Serialize + DeserializeOwned + Send + 'static> Once<P> {
     }
 }
 
-/// Runs a plain function on a thread of the runtime's pool. One that panics has failed.
-fn in_pool<T: Send + 'static, R: Report + 'static>(
-    callback: impl Fn(T) -> R + Send + Sync + 'static,
-) -> impl Fn(T) -> Run + Send + Sync {
+/// Runs a plain function on a thread of the runtime's pool. If that panics, so does the future, and whoever runs callbacks
+/// knows what it means.
+fn in_pool<A: Send + 'static, B: Send + 'static>(
+    callback: impl Fn(A) -> B + Send + Sync + 'static,
+) -> impl Fn(A) -> Run<B> + Send + Sync {
     let callback = Arc::new(callback);
     move |run| {
         let callback = callback.clone();
         Box::pin(async move {
-            let ended = spawn_blocking(move || callback(run).outcome()).await;
-            ended.unwrap_or(Outcome::Failed)
+            match spawn_blocking(move || callback(run)).await {
+                Ok(ended) => ended,
+                Err(failed) if failed.is_panic() => resume_unwind(failed.into_panic()),
+                // The runtime ends, and this future with it.
+                Err(_) => pending().await,
+            }
         })
     }
+}
+
+/// The same of a callback that reports.
+fn reported<A: Send + 'static, R: Report + 'static>(
+    callback: impl Fn(A) -> R + Send + Sync + 'static,
+) -> impl Fn(A) -> Run<Outcome> + Send + Sync {
+    in_pool(move |run| callback(run).outcome())
 }
