@@ -97,7 +97,7 @@ impl Shelves {
             counter,
             touch: Touch::None,
             to_lock: true,
-            to_request: false,
+            request: None,
             grain_seen: false,
         };
         let shelf = self.0.entry(request.space.clone()).or_default();

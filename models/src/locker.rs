@@ -5,7 +5,7 @@ use std::sync::Arc;
 use fencepost::locker::{Bid, Event, Key, Locker, LockerTerms, Loss, Record, Request};
 use fencepost::machine::Relocate;
 use fencepost::mutex::Mutex;
-use fencepost::time::{Instant, Ppm, Span};
+use fencepost::time::{Instant, Ppm, Span, StoreTime};
 
 use crate::store::{LockKey, Named};
 use crate::subject::{Ask, Preemption, Subject, Told};
@@ -31,6 +31,13 @@ impl Named for Record {
 
     fn revokes(&self) -> bool {
         matches!(self, Record::Revoked(_))
+    }
+
+    fn asked(&self) -> Option<StoreTime> {
+        match self {
+            Record::Contender(contender) => Some(contender.asked),
+            Record::Held { .. } | Record::Revoked(_) => None,
+        }
     }
 }
 

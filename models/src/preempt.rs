@@ -3,7 +3,7 @@
 //! What a monitor has to know of them is kept here, beside what the world knows of every lock. A checker asks for none
 //! of it: how long ago things were would multiply its states.
 
-use fencepost::time::{Instant, Span};
+use fencepost::time::{Instant, Span, StoreTime};
 
 use crate::clock::Time;
 use crate::property::{Facts, Property, PropertySet};
@@ -38,12 +38,20 @@ struct Seat {
     heard: Time,
     /// When others could first see its present request; zero, if they could not.
     seen: Time,
+    /// When that request first reached the store, as the record of it says.
+    since: StoreTime,
     /// Its lock was revoked.
     revoked: bool,
 }
 
-const EMPTY: Seat =
-    Seat { granted: Time::ZERO, asked: Time::ZERO, heard: Time::ZERO, seen: Time::ZERO, revoked: false };
+const EMPTY: Seat = Seat {
+    granted: Time::ZERO,
+    asked: Time::ZERO,
+    heard: Time::ZERO,
+    seen: Time::ZERO,
+    since: StoreTime::ZERO,
+    revoked: false,
+};
 
 /// What the monitors remember of newer requests.
 #[derive(Clone, Debug, Default)]
@@ -63,7 +71,6 @@ impl Preemptions {
     /// What others could see is no longer known.
     pub(crate) fn forget_requests(&mut self) {
         self.bouts.iter_mut().for_each(|bout| bout.newest = None);
-        self.seats.iter_mut().for_each(|seat| seat.seen = Time::ZERO);
     }
 
     /// Whether it holds, and was asked to yield.
@@ -97,7 +104,7 @@ impl<M: Subject> World<M> {
     }
 
     /// A record of a request was written, or deleted.
-    pub(crate) fn note_request(&mut self, by: Tag, touch: Touch) {
+    pub(crate) fn note_request(&mut self, by: Tag, touch: Touch, asked: StoreTime) {
         let (resource, at) = (self.instances[by.instance.index()].resource as usize, self.now);
         let bout = &mut self.preemptions.bouts[resource];
         match touch {
@@ -106,7 +113,7 @@ impl<M: Subject> World<M> {
                 let (seat, instance) =
                     (&mut self.preemptions.seats[by.instance.index()], &self.instances[by.instance.index()]);
                 if seat.seen == Time::ZERO && instance.wants(by.acquisition) {
-                    seat.seen = at;
+                    (seat.seen, seat.since) = (at, asked);
                 }
             }
             Touch::Deleted(_) => bout.newest = None,
@@ -224,12 +231,13 @@ impl<M: Subject> World<M> {
             Stage::Holding if seat.heard < self.seen(by.instance) && seat.granted != Time::ZERO => {
                 seat.granted
             }
-            // Of two whose requests were seen, the store says which is newer. Where it may be the one that was seen first
-            // (its record had expired), nothing is said.
+            // Of two whose requests were seen, the store says which is newer: not the one whose caller asked later, but
+            // the one that reached the store later. Where that may be the one that was seen first (its record had
+            // expired), nothing is said.
             Stage::Waiting
                 if seat.seen != Time::ZERO
                     && seat.seen < self.seen(by.instance)
-                    && instance.caller.asked < asker.caller.asked =>
+                    && seat.since < self.preemptions.seats[by.instance.index()].since =>
             {
                 seat.seen
             }

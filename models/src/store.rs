@@ -91,8 +91,9 @@ pub struct Serving<'a> {
     pub touch: Touch,
     /// Whether it was done to the lock itself, and not to a key beside it.
     pub to_lock: bool,
-    /// Whether it was done to where newer requests make themselves known.
-    pub to_request: bool,
+    /// When the request first reached the store that it was done for, if it was done to where newer requests make
+    /// themselves known.
+    pub request: Option<StoreTime>,
     /// Whether the grain decided.
     pub grain_seen: bool,
 }
@@ -208,6 +209,11 @@ pub trait Named {
     fn revokes(&self) -> bool {
         false
     }
+
+    /// When the request that it makes known first reached the store, if it says so.
+    fn asked(&self) -> Option<StoreTime> {
+        None
+    }
 }
 
 impl Named for () {
@@ -290,7 +296,7 @@ impl<K: Clone + Ord + LockKey, R: Clone + Named> Shelf<K, R> {
     /// Where the live entry of `key` is, or where one would go. An expired one is cleared away.
     #[inline(always)]
     fn find(&mut self, key: &K, serving: &mut Serving<'_>) -> Result<usize, usize> {
-        (serving.to_lock, serving.to_request) = (key.is_lock(), key.is_request());
+        (serving.to_lock, serving.request) = (key.is_lock(), key.is_request().then_some(serving.now));
         let at = self.0.binary_search_by(|slot| slot.key.cmp(key))?;
         if serving.is_live(self.0[at].mark.expires) {
             return Ok(at);
@@ -353,6 +359,9 @@ impl<K: Clone + Ord + LockKey, R: Clone + Named> Shelf<K, R> {
         let entry = Entry { revision, record: record.clone() };
         if let (Ok(at), true) = (found, record.revokes()) {
             return self.revoke(at, entry, ttl, serving);
+        }
+        if let (Some(request), Some(asked)) = (&mut serving.request, record.asked()) {
+            *request = asked;
         }
         let slot = Slot { key: key.clone(), entry, mark: serving.mark(ttl) };
         let over = match found {

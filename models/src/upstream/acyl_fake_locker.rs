@@ -131,7 +131,7 @@ impl Simulated for Fake {
             FakeOp::Notify(object) => {
                 let others = shared.contenders.iter_mut().filter(|(other, _)| other != object);
                 others.for_each(|(_, message)| *message = true);
-                (serving.to_lock, serving.to_request) = (false, true);
+                (serving.to_lock, serving.request) = (false, Some(serving.now));
                 serving.touch = Touch::Wrote(None);
                 FakeAnswer::Done
             }

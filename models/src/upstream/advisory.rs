@@ -213,7 +213,7 @@ impl Simulated for Pg {
                 }
                 server.hear(session.process, serving.now + *patience, serving);
                 server.inboxes.iter_mut().for_each(|(_, inbox)| inbox.push(*session));
-                (serving.to_lock, serving.to_request) = (false, true);
+                (serving.to_lock, serving.request) = (false, Some(serving.now));
                 serving.touch = Touch::Wrote(None);
                 PgAnswer::Done
             }

@@ -53,7 +53,7 @@ pub(super) fn serve_at<P: Simulated>(
         counter: &mut 0,
         touch: Touch::None,
         to_lock: false,
-        to_request: false,
+        request: None,
         grain_seen: false,
     };
     let answer = P::serve(op, shelf, &mut serving);

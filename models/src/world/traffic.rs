@@ -95,13 +95,13 @@ impl<M: Subject> World<M> {
             counter: &mut store.counter,
             touch: Touch::None,
             to_lock: false,
-            to_request: false,
+            request: None,
             grain_seen: false,
         };
         let answer = M::Store::serve(op, &mut shelves[sender.resource as usize], &mut serving);
         answer.hash(&mut self.digest);
         let is_notable = serving.is_notable();
-        let request = serving.to_request.then_some((flight.tag, serving.touch));
+        let request = serving.request.map(|asked| (flight.tag, serving.touch, asked));
         self.touched = Some((flight.tag, serving.touch, serving.to_lock));
         if serving.grain_seen {
             self.ledger.observe(FaultSet::of(&[store.grain.fault()]));
@@ -110,8 +110,8 @@ impl<M: Subject> World<M> {
         if how != Service::Done || is_notable || flight.is_copy || !flight.awaited {
             self.note_service(id, how, is_notable);
         }
-        if let Some((by, touch)) = request.filter(|_| self.watches_preemption()) {
-            self.note_request(by, touch);
+        if let Some((by, touch, asked)) = request.filter(|_| self.watches_preemption()) {
+            self.note_request(by, touch, asked);
         }
     }
 
