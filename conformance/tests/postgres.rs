@@ -2,14 +2,16 @@
 
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
-use fencepost::engine::EngineOp;
 use fencepost::engine::postgres::{PostgresError, PostgresOptions};
+use fencepost::engine::{EngineOp, Reply, Request, Responder};
 use fencepost::store::{Answer, Entry, Expect, Op, Revision};
+use fencepost::time::Span;
 use fencepost_conformance::server::PostgresServer;
-use fencepost_conformance::{Breach, Caller, Candidate, Heard, Postgres, examine};
+use fencepost_conformance::{Breach, Caller, Candidate, Exchange, Heard, Postgres, examine};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -147,6 +149,57 @@ fn what_was_acknowledged_survives_a_server_that_is_killed() {
 }
 
 /// What is said about a server that cannot be used.
+#[test]
+fn renewals_share_commits_and_nothing_overtakes_them_in_their_space() {
+    const HELD: usize = 300;
+    let mut options = PostgresOptions::default();
+    options.connections = 1;
+    options.call_max = PATIENCE;
+    let candidate = Postgres::new(&["fsync=off"], options);
+    let caller = Caller::new(&candidate);
+    let take = |number| match caller.call(&format!("held/{number}"), put(b"a", Expect::Absent, "x")) {
+        Ok(Exchange { reply: Reply { answer: Answer::Applied(revision), .. }, .. }) => revision,
+        other => panic!("{other:?}"),
+    };
+    let revisions: Vec<Revision> = (0..HELD).map(take).collect();
+    let (answer, answered) = channel();
+    let submit = |number: usize, op| {
+        let answer = answer.clone();
+        let to = Responder::new(move |reply| drop(answer.send((number, reply.answer))));
+        caller.engine.submit(Request { space: format!("held/{number}").into(), op }, to);
+    };
+    let renew = |revision| Op::Renew { key: Box::from(*b"a"), revision, ttl: Span::from_secs(60) };
+
+    // Whatever is asked of a server that stands still gathers.
+    candidate.server().pause();
+    for (number, &revision) in revisions.iter().enumerate() {
+        // Every seventh is somebody's who has lost it.
+        submit(number, renew(if number % 7 == 3 { Revision(revision.0 - 1) } else { revision }));
+    }
+    let last = HELD - 1;
+    submit(last, Op::DeleteIf { key: Box::from(*b"a"), revision: revisions[last] });
+    submit(last, renew(revisions[last]));
+    candidate.server().resume();
+
+    let mut answers: Vec<Vec<_>> = vec![Vec::new(); HELD];
+    for _ in 0..HELD + 2 {
+        let (number, answer) = answered.recv_timeout(PATIENCE).unwrap();
+        answers[number].push(answer);
+    }
+    for (number, answers) in answers.iter().enumerate() {
+        let (applied, refused) = (Answer::Applied(revisions[number]), Answer::Refused(None));
+        let expected = match number {
+            _ if number == last => vec![applied.clone(), applied, refused],
+            _ if number % 7 == 3 => vec![refused],
+            _ => vec![applied],
+        };
+        assert_eq!(*answers, expected, "those of {number}");
+    }
+    let commits = "SELECT count(DISTINCT xmin::text) FROM fencepost.entry WHERE expires < 'infinity'";
+    let commits: u32 = candidate.server().sql(commits).trim().parse().unwrap();
+    assert!((1..=20).contains(&commits), "{HELD} renewals took {commits} commits");
+}
+
 fn refusal(candidate: &Postgres, url: &str, options: &PostgresOptions) -> String {
     candidate.open_at(url, options).expect_err("such a server is refused").to_string()
 }

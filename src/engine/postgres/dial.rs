@@ -5,6 +5,7 @@ use std::future::Future;
 use std::string::{String, ToString};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::vec;
 use std::vec::Vec;
 
 use tokio::sync::Notify;
@@ -235,13 +236,21 @@ impl Statements {
         Ok(Statements {
             get: prepare(schema::GET).await?,
             put_if: prepare("SELECT * FROM {s}.put_if($1, $2, $3, $4, $5)").await?,
-            renew: prepare("SELECT * FROM {s}.renew($1, $2, $3, $4)").await?,
+            renew: prepare(schema::RENEW).await?,
             delete_if: prepare("SELECT * FROM {s}.delete_if($1, $2, $3, $4)").await?,
             list: prepare(schema::LIST).await?,
             publish: prepare("SELECT pg_notify('{s}', $1)").await?,
             sweep: prepare("SELECT {s}.sweep()").await?,
         })
     }
+}
+
+/// One renewal.
+pub(super) struct Renewal<'a> {
+    pub(super) space: &'a str,
+    pub(super) key: &'a [u8],
+    pub(super) revision: Revision,
+    pub(super) ttl: Span,
 }
 
 /// What fits into a `bigint`: all revisions that a sequence gives.
@@ -288,9 +297,8 @@ impl Session {
                 put(&row)
             }
             EngineOp::Renew { key, revision, ttl } => {
-                let ttl = micros(*ttl);
-                let row = self.row(&statements.renew, &[&space, &&**key, &integer(revision.0), &ttl]).await?;
-                done(&row, *revision)
+                let replies = self.renew(&[Renewal { space, key, revision: *revision, ttl: *ttl }]).await?;
+                Ok(replies.into_iter().next().unwrap_or(Reply::UNKNOWN))
             }
             EngineOp::DeleteIf { key, revision } => {
                 let hint = payload::freed(space);
@@ -304,6 +312,24 @@ impl Session {
                 page(&rows)
             }
         }
+    }
+
+    /// Carries renewals out, all of them in one transaction, and answers each.
+    pub(super) async fn renew(&self, renewals: &[Renewal<'_>]) -> Result<Vec<Reply>, Error> {
+        let mut order: Vec<usize> = (0..renewals.len()).collect();
+        // Two that lock several keys must not lock them in different orders.
+        order.sort_by_key(|&at| (renewals[at].space, renewals[at].key));
+        let sorted = || order.iter().map(|&at| &renewals[at]);
+        let spaces: Vec<&str> = sorted().map(|renewal| renewal.space).collect();
+        let keys: Vec<&[u8]> = sorted().map(|renewal| renewal.key).collect();
+        let revisions: Vec<i64> = sorted().map(|renewal| integer(renewal.revision.0)).collect();
+        let ttls: Vec<Option<i64>> = sorted().map(|renewal| micros(renewal.ttl)).collect();
+        let rows = self.client.query(&self.statements.renew, &[&spaces, &keys, &revisions, &ttls]).await?;
+        let mut replies = vec![Reply::UNKNOWN; renewals.len()];
+        for (&at, row) in order.iter().zip(&rows) {
+            replies[at] = done(row, renewals[at].revision)?;
+        }
+        Ok(replies)
     }
 
     /// Passes a message on.

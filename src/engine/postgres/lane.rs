@@ -1,4 +1,8 @@
 //! A lane: one connection after another, and the tasks that go down it in order.
+//!
+//! A process that holds very many locks renews all of them over and over, and each commit waits for a disk. So renewals
+//! share commits: those that come while some are under way gather, and then go down in one statement. Nothing overtakes
+//! another task of its own space.
 
 use std::string::String;
 use std::sync::Arc;
@@ -13,9 +17,11 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::PostgresOptions;
-use super::dial::{Backoff, Dial, Session, breaks, told};
-use crate::engine::{Request, Responder};
+use super::dial::{Backoff, Dial, Renewal, Session, breaks, told};
+use crate::engine::{EngineOp, Request, Responder};
 
+/// How many renewals share a commit at most: whoever wants one of their keys meanwhile waits for all of them.
+const RENEWALS_MAX: usize = 256;
 /// How often a lane clears dead entries away, about.
 const SWEEP: Duration = Duration::from_secs(60);
 
@@ -43,6 +49,16 @@ impl Task {
             Task::Sweep => "",
         }
     }
+
+    /// The renewal that it is, if it is one.
+    fn renewal(&self) -> Option<Renewal<'_>> {
+        match self {
+            Task::Request(Request { space, op: EngineOp::Renew { key, revision, ttl } }) => {
+                Some(Renewal { space, key, revision: *revision, ttl: *ttl })
+            }
+            Task::Request(_) | Task::Publish { .. } | Task::Sweep => None,
+        }
+    }
 }
 
 /// A task, and who waits for it until when. Dropping it answers it.
@@ -54,6 +70,19 @@ pub(super) struct Job {
 
 /// The connection is of no use any more.
 struct Broken;
+
+/// What has ended well.
+#[derive(PartialEq, Eq)]
+enum Done {
+    One,
+    Renewals,
+}
+
+/// What goes down a connection in one statement.
+enum Load {
+    One(Job),
+    Renewals(Vec<Job>),
+}
 
 /// Why a lane stops using a connection.
 enum End {
@@ -67,6 +96,8 @@ pub(super) struct Lane {
     jobs: mpsc::UnboundedReceiver<Job>,
     /// What came while there was no connection.
     waiting: VecDeque<Job>,
+    /// Renewals that wait for those under way.
+    renewals: Vec<Job>,
 }
 
 impl Lane {
@@ -80,7 +111,7 @@ impl Lane {
         let mut first = Some(session);
         let lanes = (0..options.connections.max(1)).map(|_| {
             let (sender, jobs) = mpsc::unbounded_channel();
-            let lane = Lane { dial: dial.clone(), jobs, waiting: VecDeque::new() };
+            let lane = Lane { dial: dial.clone(), jobs, waiting: VecDeque::new(), renewals: Vec::new() };
             let (session, running) = (first.take(), running.clone());
             tokio::spawn(async move {
                 lane.run(session).await;
@@ -144,29 +175,58 @@ impl Lane {
     /// under way when the connection breaks is dropped, and so answered.
     async fn serve(&mut self, session: &Session) -> End {
         let mut under_way = FuturesUnordered::new();
-        let mut closed = false;
+        let (mut renewing, mut closed) = (0_usize, false);
         let mut sweep = Instant::now() + SWEEP.mul_f64(random());
-        while !closed || !under_way.is_empty() {
+        let end = loop {
+            let mut loads = [None, None];
             tokio::select! {
                 biased;
-                Some(done) = under_way.next() => {
-                    if let Err(Broken) = done {
-                        return End::Broken;
-                    }
-                }
+                Some(done) = under_way.next() => match done {
+                    Ok(Done::One) => {}
+                    Ok(Done::Renewals) => renewing -= 1,
+                    Err(Broken) => break End::Broken,
+                },
                 job = self.next(), if !closed => match job {
-                    Some(job) => under_way.push(carry_out(session, job)),
+                    Some(job) => loads = self.take(job),
                     None => closed = true,
                 },
                 () = sleep_until(sweep), if !closed => {
                     sweep = Instant::now() + SWEEP.mul_f64(0.5 + random());
                     let overdue = Instant::now() + self.dial.call_max();
-                    under_way.push(carry_out(session, Job { task: Task::Sweep, responder: None, overdue }));
+                    loads[0] = Some(Load::One(Job { task: Task::Sweep, responder: None, overdue }));
                 }
-                () = session.over() => return End::Broken,
+                () = session.over() => break End::Broken,
             }
+            let gathered = if renewing == 0 { self.gathered() } else { None };
+            for load in loads.into_iter().flatten().chain(gathered) {
+                renewing += usize::from(matches!(load, Load::Renewals(_)));
+                under_way.push(carry_out(session, load));
+            }
+            if closed && under_way.is_empty() {
+                break End::Closed;
+            }
+        };
+        // What was not sent need not be unknown.
+        self.renewals.drain(..).rev().for_each(|job| self.waiting.push_front(job));
+        end
+    }
+
+    /// What is to be sent because of this task: a renewal gathers with others, which go before what concerns one of their
+    /// spaces.
+    fn take(&mut self, job: Job) -> [Option<Load>; 2] {
+        if job.task.renewal().is_some() {
+            self.renewals.push(job);
+            let is_full = self.renewals.len() >= RENEWALS_MAX;
+            return [if is_full { self.gathered() } else { None }, None];
         }
-        End::Closed
+        let is_of_theirs = self.renewals.iter().any(|renewal| renewal.task.space() == job.task.space());
+        [if is_of_theirs { self.gathered() } else { None }, Some(Load::One(job))]
+    }
+
+    /// The renewals that have gathered, if there are any.
+    fn gathered(&mut self) -> Option<Load> {
+        let renewals = core::mem::take(&mut self.renewals);
+        (!renewals.is_empty()).then_some(Load::Renewals(renewals))
     }
 }
 
@@ -181,8 +241,15 @@ async fn until(overdue: Option<Instant>) {
     }
 }
 
-/// Carries a task out, and answers it if anything is known. The first poll sends it.
-async fn carry_out(session: &Session, Job { task, responder, overdue }: Job) -> Result<(), Broken> {
+/// Carries a load out, and answers what is known. The first poll sends it.
+async fn carry_out(session: &Session, load: Load) -> Result<Done, Broken> {
+    match load {
+        Load::One(job) => carry_out_one(session, job).await.map(|()| Done::One),
+        Load::Renewals(jobs) => renew(session, jobs).await.map(|()| Done::Renewals),
+    }
+}
+
+async fn carry_out_one(session: &Session, Job { task, responder, overdue }: Job) -> Result<(), Broken> {
     if overdue <= Instant::now() {
         return Ok(());
     }
@@ -193,16 +260,37 @@ async fn carry_out(session: &Session, Job { task, responder, overdue }: Job) -> 
             Task::Sweep => session.sweep().await.map(|()| None),
         }
     };
-    match timeout_at(overdue, work).await {
-        Ok(Ok(reply)) => {
-            if let (Some(responder), Some(reply)) = (responder, reply) {
-                responder.answer(reply);
-            }
-            Ok(())
+    if let (Some(responder), Some(Some(reply))) = (responder, in_time(overdue, work).await?) {
+        responder.answer(reply);
+    }
+    Ok(())
+}
+
+/// Those of them that are not overdue.
+async fn renew(session: &Session, mut jobs: Vec<Job>) -> Result<(), Broken> {
+    let now = Instant::now();
+    jobs.retain(|job| job.overdue > now);
+    let Some(overdue) = jobs.iter().map(|job| job.overdue).min() else { return Ok(()) };
+    let renewals: Vec<_> = jobs.iter().filter_map(|job| job.task.renewal()).collect();
+    let replies = in_time(overdue, session.renew(&renewals)).await?.unwrap_or_default();
+    for (job, reply) in jobs.into_iter().zip(replies) {
+        if let Some(responder) = job.responder {
+            responder.answer(reply);
         }
+    }
+    Ok(())
+}
+
+/// What comes of it; nothing, if it failed and left the connection as it was.
+async fn in_time<T>(
+    overdue: Instant,
+    work: impl Future<Output = Result<T, tokio_postgres::Error>>,
+) -> Result<Option<T>, Broken> {
+    match timeout_at(overdue, work).await {
+        Ok(Ok(done)) => Ok(Some(done)),
         Ok(Err(fault)) => {
             tracing::warn!(fault = told(&fault), "a statement failed");
-            if breaks(&fault) { Err(Broken) } else { Ok(()) }
+            if breaks(&fault) { Err(Broken) } else { Ok(None) }
         }
         Err(_) => Err(Broken),
     }

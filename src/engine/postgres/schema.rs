@@ -133,6 +133,13 @@ LEFT JOIN LATERAL (
     SELECT * FROM {s}.entry e WHERE e.space = $1 AND e.key > $2 AND e.expires > now.moment ORDER BY e.key LIMIT $3
 ) e ON true ORDER BY e.key";
 
+/// Renews many, one after the other, in the order in which they are given.
+pub(super) const RENEW: &str = "
+SELECT r.moment, r.applied
+FROM unnest($1::text[], $2::bytea[], $3::bigint[], $4::bigint[]) WITH ORDINALITY AS a (space, key, revision, ttl, number),
+    LATERAL {s}.renew(a.space, a.key, a.revision, a.ttl) r
+ORDER BY a.number";
+
 /// `sql` in the schema of this name.
 pub(super) fn within(schema: &str, sql: &str) -> String {
     sql.replace("{s}", schema)
