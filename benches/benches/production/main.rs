@@ -1,13 +1,23 @@
-//! What the driver adds to its engine, in processor time of the one thread that does it all, on the engine in memory.
+//! What the driver adds to its engines.
 //!
 //! ```text
 //! cargo bench --bench production
+//! cargo bench --bench production -- pairs
 //! ```
 //!
-//! `lock` is an uncontended lock and its release, beside the same two requests to the bare engine. `is_held` is beside the
-//! clock that it reads, and the one of the standard library. `hand-off` passes one lock to and fro between two
-//! tasks, each with a store handle of its own, beside two tasks that do the same by hand: a write if absent, a
-//! delete, and a notification between them; it has no renewal, no time-out, no cancellation and no clock.
+//! First the engine in memory, in processor time of the one thread that does it all. `lock` is an uncontended lock and its
+//! release, beside the same two requests to the bare engine. `is_held` is beside the clock that it reads, and the one of the
+//! standard library. `hand-off` passes one lock to and fro between two tasks, each with a store handle of its own, beside two
+//! tasks that do the same by hand: a write if absent, a delete, and a notification between them; it has no renewal, no
+//! time-out, no cancellation and no clock.
+//!
+//! Then all engines, in time that passes: `pairs` is the same done through fencepost, by the bare engine and by a client
+//! written by hand, in turn, and how long a hand-off takes that nobody hears of; `renewals` is how fast 10,000 held locks are
+//! renewed. A server is started for that, if one is installed.
+
+mod by_hand;
+mod pairs;
+mod renewals;
 
 use std::future::Future;
 use std::hint::black_box;
@@ -19,13 +29,14 @@ use std::time::{Duration, Instant};
 use cpu_time::ThreadTime;
 use criterion::{Bencher, Criterion, Throughput};
 use fencepost::driver::{Guard, Mutex, Store};
+use fencepost::engine::clock;
 use fencepost::engine::memory::Memory;
-use fencepost::engine::{Engine, Request, clock};
 use fencepost::mutex::MutexConfig;
-use fencepost::store::{Answer, Expect, Op, Revision};
-use fencepost::time::Span;
+use fencepost_conformance::server::PostgresServer;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Notify;
+
+use by_hand::Bare;
 
 const HELD: usize = 10_000;
 
@@ -56,39 +67,12 @@ fn lock(mutex: &Mutex) -> Guard {
     at_once(mutex.lock()).expect("nobody else wants it")
 }
 
-/// Asks the bare engine what a lock and its release ask.
-struct Bare {
-    engine: Memory,
-    space: Arc<str>,
-}
-
-impl Bare {
-    fn ask(&self, op: fencepost::engine::EngineOp) -> fencepost::engine::EngineAnswer {
-        let reply = self.engine.answer(&Request { space: self.space.clone(), op });
-        reply.expect("the engine in memory answers at once").answer
-    }
-
-    fn claim(&self) -> Option<Revision> {
-        let record = r#"{"identity":18446744073709551615,"attempt":1}"#.into();
-        let op =
-            Op::PutIf { key: Box::from([0]), expect: Expect::Absent, record, ttl: Some(Span::from_secs(15)) };
-        match self.ask(op) {
-            Answer::Applied(revision) => Some(revision),
-            Answer::Refused(_) | Answer::Found(_) | Answer::Listed(_) | Answer::Unknown => None,
-        }
-    }
-
-    fn release(&self, revision: Revision) {
-        black_box(self.ask(Op::DeleteIf { key: Box::from([0]), revision }));
-    }
-}
-
 fn uncontended(criterion: &mut Criterion, runtime: &Runtime) {
     let _entered = runtime.enter();
     let mut group = criterion.benchmark_group("lock");
-    let bare = Bare { engine: Memory::new(), space: "mutex/a".into() };
+    let bare = Bare::new(Arc::new(Memory::new()), "mutex/a");
     group.bench_function("bare engine", |bench| {
-        time(bench, || bare.release(bare.claim().expect("it is free")));
+        time(bench, || bare.release_at_once(bare.claim_at_once().expect("it is free")));
     });
     let store = Store::memory();
     let one = mutex(&store, "a");
@@ -140,7 +124,7 @@ async fn hand_offs(memory: &Memory, times: u64) -> Duration {
 
 /// The same by hand.
 async fn hand_offs_by_hand(times: u64) -> Duration {
-    let bare = Arc::new(Bare { engine: Memory::new(), space: "mutex/a".into() });
+    let bare = Arc::new(Bare::new(Arc::new(Memory::new()), "mutex/a"));
     let freed = Arc::new(Notify::new());
     let began = ThreadTime::now();
     let tasks = [(); 2].map(|()| {
@@ -148,13 +132,13 @@ async fn hand_offs_by_hand(times: u64) -> Duration {
         tokio::spawn(async move {
             for _ in 0..times / 2 {
                 let revision = loop {
-                    match bare.claim() {
+                    match bare.claim_at_once() {
                         Some(revision) => break revision,
                         None => freed.notified().await,
                     }
                 };
                 tokio::task::yield_now().await;
-                bare.release(revision);
+                bare.release_at_once(revision);
                 freed.notify_one();
             }
         })
@@ -177,6 +161,12 @@ fn handed_over(criterion: &mut Criterion, runtime: &Runtime) {
     group.finish();
 }
 
+/// Whether this part is wanted: all are, unless a filter names another one. Criterion has filters of its own.
+fn is_wanted(part: &str) -> bool {
+    let mut arguments = std::env::args().skip(1).filter(|argument| !argument.starts_with('-'));
+    arguments.next().is_none_or(|filter| part.contains(&*filter))
+}
+
 fn main() {
     let mut criterion = Criterion::default().configure_from_args();
     let runtime = Builder::new_current_thread().enable_time().build().expect("a runtime");
@@ -184,4 +174,18 @@ fn main() {
     belief(&mut criterion, &runtime);
     handed_over(&mut criterion, &runtime);
     criterion.final_summary();
+    if !std::env::args().any(|argument| argument == "--bench") {
+        return;
+    }
+    let server = PostgresServer::is_installed().then(|| PostgresServer::start(&[]));
+    if server.is_none() {
+        println!("PostgreSQL is left out: its programs are not installed");
+    }
+    let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+    if is_wanted("pairs") {
+        pairs::compare(&runtime, server.as_ref());
+    }
+    if is_wanted("renewals") {
+        renewals::measure(&runtime, server.as_ref());
+    }
 }
