@@ -91,8 +91,7 @@ use standing::{Claim, News, Standing};
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Locker {
     identity: Identity,
-    /// Numbers the requests.
-    number: u32,
+    /// It numbers the requests, too.
     mutex: Mutex,
     standing: Standing,
     stage: Stage,
@@ -165,7 +164,7 @@ impl Machine for Locker {
 
     fn new(terms: &LockerTerms, identity: Identity) -> Locker {
         let mutex = Mutex::new(&terms.mutex, identity);
-        Locker { identity, number: 0, mutex, standing: Standing::Out, stage: Stage::AtRest }
+        Locker { identity, mutex, standing: Standing::Out, stage: Stage::AtRest }
     }
 
     fn step(&mut self, terms: &LockerTerms, now: Now, input: Input<Locker>, out: Out<'_>) {
@@ -200,7 +199,6 @@ impl Machine for Locker {
     }
 
     fn relocate(&mut self, map: &mut impl Relocate) {
-        map.serial(self.identity, &mut self.number);
         map.identity(&mut self.identity);
         self.mutex.relocate(map);
         self.standing.relocate(map);
@@ -328,8 +326,7 @@ impl Locker {
     }
 
     fn begin(&mut self, terms: &LockerTerms, now: Now, bid: Bid, out: Out<'_>) {
-        self.number = self.number.wrapping_add(1);
-        let owner = Owner { identity: self.identity, attempt: self.number };
+        let owner = Owner { identity: self.identity, attempt: self.mutex.take_number() };
         let until = bid.patience.map_or(Instant::MAX, |patience| now.mono + patience);
         let claim = Claim { owner, bid, asked: None };
         let want = Want { claim, until, take_by: now.mono + terms.timeout };

@@ -278,6 +278,13 @@ impl Mutex {
         Mutex { identity, attempt, phase: Phase::AtRest, line: Line::Out }
     }
 
+    /// Gives the number of an attempt away, which it will not make: for a machine that names something else by it, and
+    /// wants one row of numbers.
+    pub(crate) fn take_number(&mut self) -> u32 {
+        self.attempt = self.attempt.wrapping_add(1);
+        self.attempt
+    }
+
     /// The name of its latest attempt.
     pub(crate) fn name(&self) -> Owner {
         Owner { identity: self.identity, attempt: self.attempt }

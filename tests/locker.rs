@@ -278,6 +278,20 @@ fn s5_s12_nobody_supersedes_a_row_that_has_lasted_for_long() {
 }
 
 #[test]
+fn s6_of_two_of_one_moment_the_one_that_is_there_stays() {
+    let told = "Preempted(8#1 \"theirs\")";
+    looking().at(10, found(other(10), 8), told).rests();
+    looking().at(10, found(other(9), 8), "join r8 @10 since @9");
+}
+
+#[test]
+fn s4_where_nothing_bounds_a_row_each_request_begins_one() {
+    let config = LockerConfig { storm_bound: None, ..config() };
+    let over = Tale::of(config.terms().expect("sound terms")).at(0, lock(), "look");
+    over.at(1_000, found(other(10), 8), "join r8 @1000 since @1000");
+}
+
+#[test]
 fn w3_s6_whoever_waits_is_told_at_once_that_it_was_superseded() {
     let told = "Preempted(8#1 \"theirs\")";
     looking().at(10, found(other(11), 8), told).rests();
@@ -403,12 +417,12 @@ fn v1_v2_v3_v4_v5_a_holder_that_does_not_yield_is_revoked() {
         waits.at(20_050, FREED, "lock").at(20_060, applied(TAKE, 11), "");
     }
     // The holder was gone, and an old claim of its own has taken effect: that is a leftover.
-    let leftover = Record::Held { owner: me(20), priority: 0 };
+    let leftover = Record::Held { owner: me(21), priority: 0 };
     let deletes = revoking.clone().at(19_060, refused_by(Call::Revoke, leftover, 9), "acknowledge r9");
     deletes.at(19_070, applied(Call::Acknowledge, 9), "publish freed, lock");
     // The holder was gone, and its own claim has taken effect: the answer to that is lost, and this one says so.
     let claims = again_claiming(revoking);
-    let held = Record::Held { owner: me(21), priority: 0 };
+    let held = Record::Held { owner: me(22), priority: 0 };
     claims.at(20_050, refused_by(Call::Revoke, held, 9), "forget lock(claim), look").wakes(23_050);
 }
 

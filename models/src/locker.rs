@@ -93,6 +93,11 @@ impl Subject for Locker {
         Mutex::stable_round_trip(config.mutex())
     }
 
+    /// Of two requests of one moment, the store says which stays.
+    fn is_symmetric(_: &LockerTerms) -> bool {
+        true
+    }
+
     /// A waiter may have to wait for a row of requests to end.
     fn lateness(config: &LockerTerms) -> Span {
         match config.contention() {

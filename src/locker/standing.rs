@@ -2,7 +2,8 @@
 //! there knows that it was superseded.
 //!
 //! There is one record, so there is one contender. Superseding is a compare-and-set on the record that was seen, so two
-//! who come at one moment do not both believe that they are the newest.
+//! who come at one moment do not both believe that they are the newest. Of two whose first looks the store saw at one
+//! moment, the one whose record is there stays.
 //!
 //! | | state | input | guard | next state | effects |
 //! |---|---|---|---|---|---|
@@ -11,7 +12,7 @@
 //! | S3 | looking, in, joining | found its own | | in | news joined, unless it was in |
 //! | S4 | looking, in, joining | found an older one, or one of lower priority, or its own of before | may be superseded | joining | put over it |
 //! | S5 | looking, in, joining | found one of higher priority, or one that may not be superseded any more | | aside | news aside |
-//! | S6 | looking, in, joining | found a newer one | | out | news preempted |
+//! | S6 | looking, in, joining | found a newer one, or one as new | | out | news preempted |
 //! | S7 | joining | applied | | in; looking, if its lease is over | news joined; or get |
 //! | S8 | joining | refused, by nothing that is shown | | looking | get |
 //! | S9 | looking, joining | time-out | | the same | the same again |
@@ -31,7 +32,7 @@ use crate::lease::Lease;
 use crate::line::Owner;
 use crate::machine::{Effects, Relocate};
 use crate::store::{Answer, Entry, Expect, Op, Revision};
-use crate::time::{Instant, Now, StoreTime};
+use crate::time::{Instant, Now, Span, StoreTime};
 
 use super::{Bid, Call, Contender, Key, Locker, LockerProtection, LockerTerms, Notice, Record};
 
@@ -77,8 +78,8 @@ impl Claim {
         if other.owner.identity == self.owner.identity {
             return under;
         }
-        let is_newer = (other.asked, other.owner) > (self.asked.unwrap_or(at), self.owner);
-        if other.priority == self.bid.priority && is_newer {
+        let is_as_new = other.asked >= self.asked.unwrap_or(at);
+        if other.priority == self.bid.priority && is_as_new {
             return Judgement::Preempted(other.notice());
         }
         let is_settled = at >= other.since + terms.storm;
@@ -245,7 +246,9 @@ impl Standing {
         at: StoreTime,
         out: Out<'_>,
     ) -> Option<News> {
-        claim.asked.get_or_insert(at);
+        let asked = *claim.asked.get_or_insert(at);
+        // A row that nothing bounds has no beginning that counts: each request begins one.
+        let row = |since: StoreTime| if terms.storm == Span::MAX { asked } else { since };
         let own = match self {
             Standing::Looking { since, .. } => *since,
             Standing::Joining { since, .. } | Standing::In { since, .. } => Some(*since),
@@ -254,7 +257,7 @@ impl Standing {
         match entry.map(|entry| claim.judge(terms, entry, at)) {
             // S2
             None => {
-                self.join(terms, now, claim, Expect::Absent, own.unwrap_or(at), out);
+                self.join(terms, now, claim, Expect::Absent, row(own.unwrap_or(at)), out);
                 None
             }
             // S3
@@ -266,7 +269,7 @@ impl Standing {
                     now,
                     claim,
                     Expect::Revision(revision),
-                    since.min(own.unwrap_or(since)),
+                    row(since.min(own.unwrap_or(since))),
                     out,
                 );
                 None
