@@ -20,7 +20,7 @@
 //! | A2 | at rest, releasing | unlock, cancel, extend | | the same | event rejected (not held) |
 //! | B1 | not at rest | lock | | the same | event rejected (busy) |
 //! | B2 | waiting, settling | unlock, extend | | the same | event rejected (not held) |
-//! | W1 | waiting | it is the contender | | waiting | publish "asked", ask for the lock |
+//! | W1 | waiting | it is the contender | | waiting | publish "asked", ask for the lock; patience with a holder begins anew |
 //! | W2 | waiting, settling | another one is, for now | | waiting | give the lock up, or wait for it no longer |
 //! | W3 | waiting, settling | it was superseded | | at rest | event preempted; the lock as in W2 |
 //! | W4 | waiting, settling | cancel, patience over; waiting: timeout over | | at rest | event cancelled or timed-out, leave; the lock as in W2 |
@@ -503,7 +503,11 @@ impl Locker {
             // W1
             Some(News::Joined) => {
                 out.publish(Hint::Asked);
-                if let Stage::Waiting { .. } = self.stage {
+                if let Stage::Waiting { rival, .. } = &mut self.stage {
+                    // While its record was not there, nobody could hear of it.
+                    if let Some(rival) = rival {
+                        rival.due = now.mono + terms.patience();
+                    }
                     self.lock(terms, now, Input::Request(mutex::Request::Lock(Patience::Forever)), out);
                 }
             }

@@ -426,6 +426,16 @@ fn v1_v2_v3_v4_v5_a_holder_that_does_not_yield_is_revoked() {
     claims.at(20_050, refused_by(Call::Revoke, held, 9), "forget lock(claim), look").wakes(23_050);
 }
 
+#[test]
+fn w1_a_holder_that_could_not_hear_of_a_request_is_not_revoked_for_it() {
+    // It slept for so long that its record has expired, and its patience is over.
+    let late = waiting().at(30_000, WAKE, "lock, look").at(30_010, nobody(), "join new @10 since @10");
+    let late = late.at(30_020, applied(Call::Join, 9), "publish asked");
+    let polls = late.at(30_030, held_by_another(), "publish asked, look").at(30_040, found(own(1), 9), "");
+    let polls = polls.at(31_030, WAKE, "lock").at(31_040, held_by_another(), "publish asked, look");
+    polls.at(31_050, found(own(1), 9), "").at(32_000, WAKE, "").wakes(32_040);
+}
+
 /// It has claimed again before it heard what became of its revocation.
 fn again_claiming(revoking: Tale) -> Tale {
     let keeping = revoking.at(20_010, WAKE, "keep r3").at(20_010, applied(Call::Keep, 3), "");
