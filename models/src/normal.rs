@@ -572,6 +572,9 @@ impl<M: Subject> Instance<M> {
         names.time(&mut self.caller.asked);
         names.grace(&mut self.caller.deadline);
         names.grace(&mut self.lease_end);
+        if self.hit_at != Time::ZERO {
+            names.departure(&mut self.hit_at);
+        }
         names.revision(&mut self.part.seen);
         if let Some(token) = &mut self.caller.token {
             names.token(token);
@@ -631,6 +634,8 @@ pub struct Normaliser {
     is_symmetric: bool,
     /// Longer than any length that a monitor adds to a time before it compares it with another.
     far: Span,
+    /// For how long it counts that a holder was hit; zero, if nobody asks.
+    hearing: Span,
     /// Longer than any length that is added to a store time or a wall time.
     calendar: Span,
     tick: Span,
@@ -673,6 +678,11 @@ impl Normaliser {
             keeps_facts: scope.keeps_facts,
             is_symmetric: sorts,
             far,
+            hearing: if M::PREEMPTS && judged.has(Property::Stability) {
+                World::<M>::hearing(&setup.config, &bounds)
+            } else {
+                Span::ZERO
+            },
             calendar: M::calendar_horizon(&setup.config),
             tick: *tick,
             order: Vec::new(),
@@ -803,7 +813,7 @@ impl Normaliser {
             if instance.state == State::Down {
                 instance.machine = M::new(&world.config, Identity::default());
             }
-            self.forget_of_instance(instance, &world.config, notices);
+            self.forget_of_instance(instance, now, &world.config, notices);
         }
         for (id, flight) in world.flights.iter_mut() {
             let instance = &mut world.instances[flight.instance.index()];
@@ -827,7 +837,13 @@ impl Normaliser {
     }
 
     /// `notices` says whether it was refused by its own entry, which is still there.
-    fn forget_of_instance<M: Subject>(&self, instance: &mut Instance<M>, config: &M::Config, notices: bool) {
+    fn forget_of_instance<M: Subject>(
+        &self,
+        instance: &mut Instance<M>,
+        now: Time,
+        config: &M::Config,
+        notices: bool,
+    ) {
         let stage = instance.caller.stage;
         if stage != Stage::Waiting {
             (instance.caller.deadline, instance.caller.patient) = (Instant::MAX, false);
@@ -856,11 +872,19 @@ impl Normaliser {
             (instance.fate, instance.cut_short) = (Fate::Natural, false);
             instance.setbacks = Default::default();
         }
-        // Only monitors ask that a checker does not have.
-        instance.hit_at = Time::ZERO;
+        instance.hit_at = self.forget_hit(instance, now);
         instance.pending = Default::default();
         instance.part.forget(self.judged.has(Property::TermsInOrder));
         instance.awaited.clear();
+    }
+
+    /// When a holder was last hit, as long as that counts. Of others, only monitors ask that a checker does
+    /// not have.
+    fn forget_hit<M: Subject>(&self, instance: &Instance<M>, now: Time) -> Time {
+        let counts = self.hearing > Span::ZERO
+            && instance.caller.stage == Stage::Holding
+            && now <= instance.hit_at + self.hearing;
+        if counts { instance.hit_at } else { Time::ZERO }
     }
 
     /// `lock` is the mark of the lock's entry, if there is one.
@@ -1218,6 +1242,9 @@ fn hash_instance<M: Subject>(instance: &Instance<M>, print: &mut Fingerprint) {
     print.word(wall_offset.cast_unsigned());
     if M::PLAY == Play::Lead {
         instance.part.hash(print);
+    }
+    if M::PREEMPTS {
+        print.word(instance.hit_at.as_nanos());
     }
 }
 

@@ -9,7 +9,7 @@ use crate::clock::Time;
 use crate::property::{Facts, Property, PropertySet};
 use crate::store::{Tag, Touch};
 use crate::subject::{Ask, InstanceId, Preemption, Subject, Told};
-use crate::world::{Stage, State, World};
+use crate::world::{Bounds, Stage, State, World};
 
 /// The newest request that others can see.
 #[derive(Clone, Copy, Debug)]
@@ -40,8 +40,6 @@ struct Seat {
     seen: Time,
     /// When that request first reached the store, as the record of it says.
     since: StoreTime,
-    /// Its lock was revoked.
-    revoked: bool,
 }
 
 const EMPTY: Seat = Seat {
@@ -50,7 +48,6 @@ const EMPTY: Seat = Seat {
     heard: Time::ZERO,
     seen: Time::ZERO,
     since: StoreTime::ZERO,
-    revoked: false,
 };
 
 /// What the monitors remember of newer requests.
@@ -78,18 +75,16 @@ impl Preemptions {
         self.seats.get(id.index()).is_some_and(|seat| seat.asked != Time::ZERO)
     }
 
-    /// Its lock was revoked for a newer request.
-    pub(crate) fn revoke(&mut self, id: InstanceId) {
-        if let Some(seat) = self.seats.get_mut(id.index()) {
-            seat.revoked = true;
-        }
-    }
-
     pub(crate) fn died(&mut self, id: InstanceId) {
         if let Some(seat) = self.seats.get_mut(id.index()) {
             *seat = EMPTY;
         }
     }
+}
+
+/// The time that nobody can do anything about: messages under way, and timers that are late.
+fn travel(bounds: &Bounds) -> Span {
+    bounds.delay * 6 + bounds.slack * 4
 }
 
 impl<M: Subject> World<M> {
@@ -176,11 +171,7 @@ impl<M: Subject> World<M> {
 
     /// Since when nothing has gone wrong with any of these.
     fn calm_since(&self, ids: impl Iterator<Item = InstanceId>) -> Time {
-        let calm = |id: InstanceId| {
-            let instance = &self.instances[id.index()];
-            instance.hit_at.max(instance.resumed)
-        };
-        ids.map(calm).fold(self.stores[0].resumed, Time::max)
+        ids.map(|id| self.instances[id.index()].hit_at).fold(self.stores[0].resumed, Time::max)
     }
 
     /// A length as the slowest clock counts it.
@@ -188,19 +179,24 @@ impl<M: Subject> World<M> {
         span + span.portion(M::drift(&self.config))
     }
 
-    /// The time that nobody can do anything about: messages under way, and timers that are late.
     fn travel(&self) -> Span {
-        self.bounds.delay * 6 + self.bounds.slack * 4
+        travel(&self.bounds)
     }
 
-    /// Whether its lock was revoked, and something kept it from hearing in time that it should yield.
+    /// For how long what hit a holder may keep it from hearing that it should yield, and from doing so.
+    pub(crate) fn hearing(config: &M::Config, bounds: &Bounds) -> Span {
+        let Preemption { notice, grace, .. } = M::preemption(config);
+        let heard = notice + grace;
+        heard + heard.portion(M::drift(config)) + travel(bounds)
+    }
+
+    /// Whether its lock was revoked, and something may have kept it from hearing in time that it should yield.
     pub(crate) fn is_revoked_unheard(&self, id: InstanceId) -> bool {
-        if !self.preemptions.seats.get(id.index()).is_some_and(|seat| seat.revoked) {
-            return false;
-        }
-        let Preemption { notice, grace, .. } = self.terms_of_preemption();
+        let instance = &self.instances[id.index()];
+        let tag = Tag { instance: id, acquisition: instance.caller.acquisition };
+        let is_revoked = self.lock_mark(instance.resource).is_some_and(|mark| mark.revoked && mark.by == tag);
         let calm = self.calm_since([id].into_iter());
-        self.now <= calm + self.slowest(notice + grace) + self.travel()
+        is_revoked && self.now <= calm + World::<M>::hearing(&self.config, &self.bounds)
     }
 
     /// Whether the lock's entry is that of its present acquisition.

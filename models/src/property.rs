@@ -482,9 +482,8 @@ impl<M: Subject> World<M> {
                 self.violated(Property::OwnerOnlyRelease, by.instance, Some(mark.by.instance), facts);
             }
             Touch::Refused(mark) if to_lock => self.judge_refusal(flight, mark),
-            // Nobody has entered, and its owner will learn of it.
-            Touch::Revoked(mark) => self.preemptions.revoke(mark.by.instance),
-            Touch::Renewed(_) | Touch::Deleted(_) | Touch::Refused(_) => {}
+            // Who was revoked will learn of it, and nobody has entered.
+            Touch::Revoked(_) | Touch::Renewed(_) | Touch::Deleted(_) | Touch::Refused(_) => {}
         }
     }
 

@@ -40,6 +40,8 @@ pub struct Mark {
     pub noticed: Time,
     /// Whether another one has renewed it.
     pub renewed_by_another: bool,
+    /// Whether its owner can renew it no more.
+    pub revoked: bool,
 }
 
 impl Mark {
@@ -129,6 +131,7 @@ impl Serving<'_> {
             abandoned,
             noticed: Time::MAX,
             renewed_by_another: false,
+            revoked: false,
         }
     }
 
@@ -386,7 +389,8 @@ impl<K: Clone + Ord + LockKey, R: Clone + Named> Shelf<K, R> {
         let (slot, revision) = (&mut self.0[at], entry.revision);
         serving.touch = Touch::Revoked(slot.mark);
         slot.entry = entry;
-        slot.mark = Mark { touched: serving.truth, expires: serving.mark(ttl).expires, ..slot.mark };
+        let expires = serving.mark(ttl).expires;
+        slot.mark = Mark { touched: serving.truth, expires, revoked: true, ..slot.mark };
         Answer::Applied(revision)
     }
 

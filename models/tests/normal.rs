@@ -7,12 +7,13 @@ use std::collections::{BTreeSet, VecDeque};
 use common::liar::{self, Liar};
 use common::pair::{Taste, a_taste, check};
 use common::scopes::{
-    Shape, a_calls_scope, a_flag_scope, a_job_scope, a_mutex_scope, a_plugin_api_scope, a_writer_scope,
-    a_writerlease_scope,
+    Shape, a_calls_scope, a_flag_scope, a_job_scope, a_locker_scope, a_mutex_scope, a_plugin_api_scope,
+    a_writer_scope, a_writerlease_scope,
 };
 use fencepost::flag::Flag;
 use fencepost::job::Job;
 use fencepost::line::Owner;
+use fencepost::locker::Locker;
 use fencepost::machine::{Effect, Effects, Identity, Input, Machine, Relocate};
 use fencepost::mutex::{Call, Fairness, Freed, Mutex, MutexConfig, MutexTerms, Patience, Request};
 use fencepost::store::{Answer, Entry, Op, Revision};
@@ -60,6 +61,11 @@ proptest! {
     #[test]
     fn nor_a_flag(scope in a_flag_scope(), taste in a_taste(), draws in some_draws()) {
         accepts::<Flag>(scope, taste, &draws)?;
+    }
+
+    #[test]
+    fn nor_a_locker(scope in a_locker_scope(), taste in a_taste(), draws in some_draws()) {
+        accepts::<Locker>(scope, taste, &draws)?;
     }
 
     #[test]

@@ -99,7 +99,7 @@ pub struct Instance<M: Machine> {
     pub(crate) setbacks: FaultSet,
     /// How many requests that may have cost since it asked or last renewed cleanly; a heavy fault counts twice.
     pub(crate) trouble: u32,
-    /// When something last hit it.
+    /// When something last hit it, or it went on after that.
     pub(crate) hit_at: Time,
     /// How much of that there was when it was last refused by its own entry.
     pub(crate) trouble_at_notice: u32,
@@ -327,6 +327,10 @@ impl<M: Subject> World<M> {
         let instance = &mut self.instances[id.index()];
         (instance.caller.stage, instance.caller.token) = (Stage::Holding, token);
         instance.lease_end = lease_end;
+        if M::PREEMPTS {
+            // What hit it before keeps it from nothing any more.
+            instance.hit_at = Time::ZERO;
+        }
         if let Some(token) = token {
             let acquisition = instance.caller.acquisition;
             self.judge_write(id, token.0, acquisition);
@@ -392,7 +396,7 @@ impl<M: Subject> World<M> {
         let now = self.now;
         let instance = &mut self.instances[id.index()];
         instance.state = State::Up;
-        instance.resumed = now;
+        (instance.resumed, instance.hit_at) = (now, now);
         self.start_clock(id);
     }
 
@@ -457,7 +461,7 @@ impl<M: Subject> World<M> {
         instance.incarnation += 1;
         instance.machine = M::new(&self.config, instance.identity);
         instance.state = State::Up;
-        instance.resumed = self.now;
+        (instance.resumed, instance.hit_at) = (self.now, self.now);
         instance.clock.set_rate(self.now, Rate::TRUE);
         instance.pending.add(Fault::Crash);
         (instance.to_store_cut, instance.from_store_cut) = (false, false);

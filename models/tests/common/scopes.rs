@@ -6,6 +6,7 @@ use fencepost::calendar::Schedule;
 use fencepost::flag::{FlagConfig, FlagTerms};
 use fencepost::job::{JobConfig, JobTerms, Misfire, Overlap};
 use fencepost::lease::{LeaseConfig, Protection};
+use fencepost::locker::{LockerConfig, LockerProtection, LockerTerms};
 use fencepost::mutex::{Fairness, MutexConfig, MutexTerms};
 use fencepost::time::{Ppm, Span};
 use fencepost::writer::{Arbiter, Backoff, WriterConfig, WriterTerms};
@@ -119,6 +120,29 @@ impl Shape {
         self.of_mutex(Fairness::Unordered, None).expect("the configuration is sound")
     }
 
+    /// For the locker, with lengths of so many ticks, if its mutex accepts such a configuration; what takes no tick is
+    /// switched off.
+    pub(crate) fn of_locker(
+        &self,
+        lengths: Lengths,
+        ablated: Option<LockerProtection>,
+    ) -> Option<Scope<LockerTerms>> {
+        let ticks = |ticks: u64| (ticks > 0).then_some(Duration::from_secs(ticks));
+        let config = LockerConfig {
+            mutex: self.of_mutex(Fairness::Unordered, None)?.setup.config.config().clone(),
+            lock_timeout: ticks(lengths.timeout),
+            max_lock_duration: ticks(lengths.limit),
+            preemption_timeout: ticks(lengths.grace),
+            lock_delay: ticks(lengths.delay),
+            storm_bound: ticks(lengths.storm),
+            ablated,
+        };
+        let scope = self.scope(config.terms().ok()?, SECOND);
+        // These remember how long ago things were, of which a normal form knows nothing.
+        let judged = scope.judged.without(PropertySet::of(&Property::OF_PREEMPTION));
+        Some(Scope { judged, ..scope })
+    }
+
     /// For the recurring job, on an interval of so many ticks, if its mutex accepts such a configuration.
     pub(crate) fn of_job(&self, interval: u64, policies: Policies) -> Option<Scope<JobTerms>> {
         let mutex = self.of_mutex(Fairness::Unordered, None)?.setup.config.config().clone();
@@ -229,6 +253,45 @@ pub(crate) fn a_job_scope() -> impl Strategy<Value = Scope<JobTerms>> {
 
 pub(crate) fn a_flag_scope() -> impl Strategy<Value = Scope<FlagTerms>> {
     (a_shape(), 1..=2u64).prop_filter_map("the mutex would refuse it", |(shape, check)| shape.of_flag(check))
+}
+
+/// The lengths of a locker, in ticks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lengths {
+    timeout: u64,
+    limit: u64,
+    grace: u64,
+    delay: u64,
+    storm: u64,
+}
+
+prop_compose! {
+    fn some_lengths()(
+        timeout in prop::sample::select(vec![0, 0, 2, 4]),
+        limit in prop::sample::select(vec![0, 0, 2, 4]),
+        grace in 0..=2u64,
+        delay in 0..=2u64,
+        storm in prop::sample::select(vec![0, 0, 2, 4]),
+    ) -> Lengths {
+        Lengths { timeout, limit, grace, delay, storm }
+    }
+}
+
+/// Scopes for the locker, mostly with every protection.
+pub(crate) fn a_locker_scope() -> impl Strategy<Value = Scope<LockerTerms>> {
+    let one = prop::sample::select(vec![
+        LockerProtection::RevokeBeforeEntry,
+        LockerProtection::RecordedRequest,
+        LockerProtection::ListenBeforeClaim,
+        LockerProtection::WaiterLooks,
+        LockerProtection::StormBound,
+        LockerProtection::OwnLimit,
+    ]);
+    let ablated = prop_oneof![2 => Just(None), 1 => one.prop_map(Some)];
+    (a_shape(), some_lengths(), ablated)
+        .prop_filter_map("the mutex would refuse it", |(shape, lengths, ablated)| {
+            shape.of_locker(lengths, ablated)
+        })
 }
 
 /// Scopes for a writer.
