@@ -42,6 +42,7 @@ mod once;
 mod pending;
 mod primitive;
 mod shared;
+mod signals;
 mod store;
 mod tasks;
 mod tenure;

@@ -166,7 +166,10 @@ fn work_is_a_plain_function_and_is_run_again_if_it_panics() {
     assert_eq!(runs.try_iter().collect::<Vec<_>>(), ["k", "k"]);
     assert!(writer.wait() && writer.is_leader() && writer.is_empty());
     writer.expire();
-    assert!(!writer.is_leader());
+    // Another thread may be at the machine, and works this off, too.
+    while writer.is_leader() {
+        thread::yield_now();
+    }
     writer.clone().stop();
     let late = writer.attempt("k", Unit::new(WorkId(2)), |_| Worked::done(WorkResult::Extend));
     assert_eq!(late.settled(), End::Stopped);

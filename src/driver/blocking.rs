@@ -40,6 +40,7 @@ use serde::de::DeserializeOwned;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
+use tracing::Span;
 
 use super::tasks::Run;
 use super::{
@@ -369,7 +370,8 @@ fn in_pool<A: Send + 'static, B: Send + 'static>(
     move |run| {
         let callback = callback.clone();
         Box::pin(async move {
-            match spawn_blocking(move || callback(run)).await {
+            let span = Span::current();
+            match spawn_blocking(move || span.in_scope(|| callback(run))).await {
                 Ok(ended) => ended,
                 Err(failed) if failed.is_panic() => resume_unwind(failed.into_panic()),
                 // The runtime ends, and this future with it.

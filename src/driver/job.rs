@@ -7,9 +7,12 @@ use std::sync::{Arc, Weak};
 use super::board::Board;
 use super::cell::{Caller, Cell};
 use super::error::{self, SetupError};
+use super::index::Resident;
 use super::observe::JobMeters;
+use super::signals::Signals;
 use super::store::Store;
-use super::tasks::{Contained, Report, Reported, Run, Signals};
+use super::tasks::{self, Ended, Report, Run};
+use crate::engine::clock;
 use crate::job as machine;
 use crate::job::{Call, Event, JobConfig, Outcome, Request};
 use crate::machine::AnswerOf;
@@ -86,12 +89,12 @@ impl JobRun {
 
     /// Whether the job's lock is held now; see [`Guard::is_held`](super::Guard::is_held).
     pub fn is_held(&self) -> bool {
-        self.signals.is_held()
+        self.signals.holds(clock::mono())
     }
 
     /// For how long the lock is held from now on if nothing renews it; zero, if it is not held.
     pub fn remaining(&self) -> Duration {
-        self.signals.remaining()
+        self.signals.remaining(clock::mono())
     }
 
     /// Whether it should end soon.
@@ -187,11 +190,9 @@ impl Desk {
         self.meters.began(self.answered.since(run.occurrence));
         self.running = Some(Running { signals: run.signals.clone(), since });
         let (callback, runtime) = (self.callback.clone(), cell.core().runtime().clone());
-        let reported = Reported::new(Outcome::Interrupted, move |outcome| cell.ask(Ask::Finish(outcome)));
-        runtime.spawn(async move {
-            let outcome = Contained::new(|| callback(run)).await;
-            reported.report(outcome.unwrap_or(Outcome::Failed));
-        });
+        let span = tasks::span(cell.space(), Some(run.token));
+        let report = move |ended: Ended<_>| cell.ask(Ask::Finish(ended.outcome()));
+        tasks::run(&runtime, span, move || callback(run), report);
     }
 }
 

@@ -16,9 +16,11 @@ use tokio::sync::oneshot;
 use self::desk::{Ask, Callback, Desk, Told};
 use super::cell::Cell;
 use super::error::{self, SetupError};
+use super::signals::Signals;
 use super::store::Store;
-use super::tasks::{Report, Signals};
+use super::tasks::Report;
 use super::wire::{Payload, WireKey};
+use crate::engine::clock;
 use crate::job::Outcome;
 use crate::line;
 use crate::once as machine;
@@ -184,12 +186,12 @@ impl<P> OnceRun<P> {
 
     /// Whether the job's lock is held now; see [`Guard::is_held`](super::Guard::is_held).
     pub fn is_held(&self) -> bool {
-        self.signals.is_held()
+        self.signals.holds(clock::mono())
     }
 
     /// For how long the lock is held from now on if nothing renews it; zero, if it is not held.
     pub fn remaining(&self) -> Duration {
-        self.signals.remaining()
+        self.signals.remaining(clock::mono())
     }
 
     /// Whether it should end soon.

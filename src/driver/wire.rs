@@ -52,11 +52,18 @@ pub trait Wire: Machine<Store = Contract<<Self as Wire>::Key, <Self as Wire>::Re
     /// What it keeps under them.
     type Record: Clone + Eq + core::hash::Hash + core::fmt::Debug + Send + Sync + Serialize + DeserializeOwned;
 
-    /// A message as it is published; `None`, if there is no need to: engines say themselves what was freed.
-    fn write_message(message: &Self::Message) -> Option<String>;
+    /// A message as it is published; `None`, if there is no need to: engines say themselves what was freed. Many machines have
+    /// nothing else to say.
+    fn write_message(message: &Self::Message) -> Option<String> {
+        let _ = message;
+        None
+    }
 
     /// A message that was published; `None`, if it is not understood.
-    fn read_message(text: &str) -> Option<Self::Message>;
+    fn read_message(text: &str) -> Option<Self::Message> {
+        let _ = text;
+        None
+    }
 
     /// What it means to this machine that something was deleted in its namespace.
     fn freed() -> Option<Self::Message>;

@@ -13,8 +13,8 @@ use self::desk::{Ask, Desk, View, Work, WriterCell};
 use super::board::Board;
 use super::cell::Cell;
 use super::error::{self, SetupError};
+use super::signals::Signals;
 use super::store::Store;
-use super::tasks::Signals;
 use crate::engine::clock;
 use crate::once::Name;
 use crate::store::FencingToken;
@@ -117,7 +117,7 @@ impl<K> WorkRun<K> {
     /// Whether the lock is held now under which it runs; see [`Guard::is_held`](super::Guard::is_held). Never, if the work
     /// itself decides who leads: then there is none.
     pub fn is_held(&self) -> bool {
-        self.signals.is_held()
+        self.signals.holds(clock::mono())
     }
 
     /// Whether it should end soon.

@@ -7,8 +7,10 @@ use std::vec::Vec;
 use tokio::sync::oneshot::Sender;
 
 use super::super::cell::Caller;
+use super::super::index::Resident;
 use super::super::observe::JobMeters;
-use super::super::tasks::{Contained, Reported, Run, Signals};
+use super::super::signals::Signals;
+use super::super::tasks::{self, Ended, Run};
 use super::{Machine, OnceCell, OnceError, OnceRun};
 use crate::driver::wire::Payload;
 use crate::job::Outcome;
@@ -143,12 +145,10 @@ impl Desk {
         let (key, signals) = (run.key.clone(), run.signals.clone());
         self.running.insert(slot, Running { key, signals, since });
         let runtime = cell.core().runtime().clone();
-        let reported =
-            Reported::new(Outcome::Interrupted, move |outcome| cell.ask(Ask::Finish { slot, outcome }));
-        runtime.spawn(async move {
-            let outcome = Contained::new(|| callback(run)).await;
-            reported.report(outcome.unwrap_or(Outcome::Failed));
-        });
+        let span = tasks::span(cell.space(), Some(run.token));
+        span.record("key", run.key.as_str()).record("attempt", run.task.attempt);
+        let report = move |ended: Ended<_>| cell.ask(Ask::Finish { slot, outcome: ended.outcome() });
+        tasks::run(&runtime, span, move || callback(run), report);
     }
 
     /// Whoever waits for a request that was not sent is told that the store is closed.

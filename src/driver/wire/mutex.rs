@@ -1,6 +1,5 @@
 //! The mutex, written down.
 
-use std::string::String;
 use std::vec::Vec;
 
 use super::{Wire, WireKey};
@@ -15,14 +14,6 @@ const PLACE: u8 = 1;
 impl Wire for Mutex {
     type Key = Key;
     type Record = Owner;
-
-    fn write_message(Freed: &Freed) -> Option<String> {
-        None
-    }
-
-    fn read_message(_: &str) -> Option<Freed> {
-        None
-    }
 
     fn freed() -> Option<Freed> {
         Some(Freed)

@@ -1,7 +1,5 @@
 //! The writer, written down: what it keeps is its lock, if it has one.
 
-use std::string::String;
-
 use super::Wire;
 use crate::line::{Key, Owner};
 use crate::mutex::Freed;
@@ -11,14 +9,6 @@ use crate::writer::WriterLease;
 impl<K: Name> Wire for WriterLease<K> {
     type Key = Key;
     type Record = Owner;
-
-    fn write_message(Freed: &Freed) -> Option<String> {
-        None
-    }
-
-    fn read_message(_: &str) -> Option<Freed> {
-        None
-    }
 
     fn freed() -> Option<Freed> {
         Some(Freed)

@@ -9,7 +9,9 @@ use tokio::sync::oneshot::Sender;
 
 use super::super::board::Board;
 use super::super::cell::{Caller, Cell};
-use super::super::tasks::{Contained, Reported, Run, Signals};
+use super::super::index::Resident;
+use super::super::signals::Signals;
+use super::super::tasks::{self, Ended, Run};
 use super::{WorkRun, Worked};
 use crate::machine::AnswerOf;
 use crate::mutex::Call;
@@ -99,23 +101,20 @@ impl<K: Name> Desk<K> {
         let Some(cell) = self.me.upgrade() else { return };
         let (key, id) = (run.key.clone(), run.id);
         self.running.insert(key.clone(), run.signals.clone());
-        let work = self.sheets.get(&(key.clone(), id)).map(|sheet| sheet.work.clone());
         let runtime = cell.core().runtime().clone();
-        // What its runtime drops has failed, as what panics has.
-        let reported = Reported::new(None, move |worked: Option<Worked>| {
-            let key = key.clone();
-            cell.ask(Ask::Of(match worked {
-                Some(Worked { result, retry }) => Request::Done { key, id, result, retry },
-                None => Request::Panicked { key, id },
+        let Some(work) = self.sheets.get(&(key.clone(), id)).map(|sheet| sheet.work.clone()) else {
+            // The machine runs nothing but what was tried and is not settled.
+            return cell.ask(Ask::Of(Request::Panicked { key, id }));
+        };
+        let span = tasks::span(cell.space(), run.token);
+        let report = move |ended| {
+            cell.ask(Ask::Of(match ended {
+                Ended::With(Worked { result, retry }) => Request::Done { key, id, result, retry },
+                // What its runtime drops has failed, as what panics has.
+                Ended::Panicked | Ended::Dropped => Request::Panicked { key, id },
             }));
-        });
-        runtime.spawn(async move {
-            let worked = match work {
-                Some(work) => Contained::new(|| work(run)).await,
-                None => None,
-            };
-            reported.report(worked);
-        });
+        };
+        tasks::run(&runtime, span, move || work(run), report);
     }
 
     fn set_gauge(&self, leads: bool) {
