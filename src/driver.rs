@@ -25,6 +25,7 @@
 
 pub mod blocking;
 
+mod asked;
 mod board;
 mod calls;
 mod cell;

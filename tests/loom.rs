@@ -19,12 +19,28 @@ mod primitive {
     }
 }
 
+/// Of the timers, only what has one matters here: the rest belongs to a runtime.
+mod timers {
+    use std::sync::Arc;
+
+    pub(crate) trait Timed: Send + Sync {
+        fn fire(self: Arc<Self>);
+        fn abandon(self: Arc<Self>);
+    }
+}
+
+#[path = "../src/driver/asked.rs"]
+mod asked;
 #[path = "../src/driver/board.rs"]
 mod board;
 #[path = "../src/driver/calls.rs"]
 mod calls;
+#[path = "../src/driver/index.rs"]
+mod index;
 #[path = "../src/driver/pending.rs"]
 mod pending;
+#[path = "../src/driver/signals.rs"]
+mod signals;
 #[path = "../src/driver/tenure.rs"]
 mod tenure;
 #[path = "../src/driver/turns.rs"]
@@ -36,8 +52,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Wake, Waker};
 
+use asked::Asked;
 use board::Board;
 use calls::Calls;
+use fencepost::{engine, time};
+use index::{Index, Resident};
 use loom::future::block_on;
 use loom::model;
 use loom::model::Builder;
@@ -45,12 +64,20 @@ use loom::sync::Mutex;
 use loom::thread;
 use pending::Pending;
 use primitive::lock;
+use signals::Signals;
 use tenure::{Belief, Stage, Tenure};
 use turns::Turns;
 
 /// Loom finds an order in which this goes wrong.
 fn rejected(broken: impl Fn() + Sync + Send + 'static) {
-    assert!(catch_unwind(AssertUnwindSafe(|| model(broken))).is_err(), "nothing goes wrong");
+    assert!(catch_unwind(AssertUnwindSafe(|| bounded().check(broken))).is_err(), "nothing goes wrong");
+}
+
+/// With three threads, more than three preemptions would take minutes and show nothing new.
+fn bounded() -> Builder {
+    let mut bounded = Builder::new();
+    bounded.preemption_bound = Some(3);
+    bounded
 }
 
 // ── belief against lost and release ──
@@ -116,14 +143,97 @@ fn of_two_ends_the_first_counts_and_both_who_wait_hear_the_same() {
     });
 }
 
+/// As desks do it: the machine was stepped, then its event is told.
+#[test]
+fn a_callback_that_heard_that_it_should_end_does_not_believe_any_more() {
+    model(|| {
+        let at = time::Instant::from_nanos;
+        let signals = Arc::new(Signals::new(Some(at(100))));
+        let stepper = {
+            let signals = signals.clone();
+            thread::spawn(move || {
+                signals.believe(None);
+                signals.interrupt();
+                // The step that records its end comes later, and knows of no lease.
+                signals.believe(None);
+            })
+        };
+        block_on(signals.interrupted());
+        assert!(signals.is_interrupted() && !signals.holds(at(50)));
+        stepper.join().unwrap();
+        assert_eq!(signals.remaining(at(50)), std::time::Duration::ZERO);
+    });
+}
+
+#[test]
+fn telling_a_callback_to_end_before_its_belief_is_taken_away_is_caught() {
+    rejected(|| {
+        let at = time::Instant::from_nanos;
+        let signals = Arc::new(Signals::new(Some(at(100))));
+        let stepper = {
+            let signals = signals.clone();
+            thread::spawn(move || {
+                signals.interrupt();
+                signals.believe(None);
+            })
+        };
+        block_on(signals.interrupted());
+        assert!(!signals.holds(at(50)));
+        stepper.join().unwrap();
+    });
+}
+
+// ── a holder that is asked to yield ──
+
+#[test]
+fn of_two_who_wait_each_hears_a_request_of_its_own_or_the_end() {
+    bounded().check(|| {
+        let asked = Arc::new(Asked::new());
+        let waiter = {
+            let asked = asked.clone();
+            thread::spawn(move || block_on(asked.next()))
+        };
+        let asker = {
+            let asked = asked.clone();
+            thread::spawn(move || {
+                asked.ask(1);
+                asked.end();
+            })
+        };
+        let mine = block_on(asked.next());
+        let other = waiter.join().unwrap();
+        asker.join().unwrap();
+        assert!(mine.is_none() || other.is_none(), "it was heard twice");
+        assert_eq!(block_on(asked.next()), None, "nobody asks any more");
+        asked.ask(2);
+        assert!(!asked.is_open(), "nor later");
+    });
+}
+
+#[test]
+fn looking_and_then_taking_without_looking_again_is_caught() {
+    rejected(|| {
+        let asked = Arc::new(Board::new(Some(1)));
+        let hear = |asked: &Board<Option<u8>>| {
+            let mut waiting = pin!(asked.wait(|notice| notice.map(|_| ())));
+            let is_told = waiting.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready();
+            is_told.then(|| asked.update(Option::take))
+        };
+        let other = {
+            let asked = asked.clone();
+            thread::spawn(move || hear(&asked))
+        };
+        let mine = hear(&asked);
+        let other = other.join().unwrap();
+        assert!(mine != Some(None) && other != Some(None), "it was told of nothing");
+    });
+}
+
 // ── wake-ups ──
 
 #[test]
 fn nobody_sleeps_through_a_change_even_if_another_one_stops_waiting() {
-    // Three threads and two rounds: more than three preemptions would take minutes and show nothing new.
-    let mut bounded = Builder::new();
-    bounded.preemption_bound = Some(3);
-    bounded.check(|| {
+    bounded().check(|| {
         let board = Arc::new(Board::new(0));
         let waiter = {
             let board = board.clone();
@@ -378,5 +488,98 @@ fn nothing_is_held_once_it_is_closed() {
         feed(&turns, &body, Input::Close);
         asker.join().unwrap();
         assert_eq!(*lock(&body), (false, true));
+    });
+}
+
+/// What lives in a store, and notes what it was told.
+struct Lodger {
+    space: Arc<str>,
+    shut: AtomicBool,
+    heard: AtomicBool,
+}
+
+impl timers::Timed for Lodger {
+    fn fire(self: Arc<Self>) {}
+    fn abandon(self: Arc<Self>) {}
+}
+
+impl Resident for Lodger {
+    fn space(&self) -> &Arc<str> {
+        &self.space
+    }
+
+    fn hear(self: Arc<Self>, _: engine::Hint<'_>) {
+        self.heard.store(true, Ordering::SeqCst);
+    }
+
+    fn shut(self: Arc<Self>, pending: Pending) {
+        self.shut.store(true, Ordering::SeqCst);
+        drop(pending);
+    }
+
+    fn doing(&self) -> Option<&'static str> {
+        None
+    }
+}
+
+fn lodger() -> Arc<Lodger> {
+    Arc::new(Lodger { space: "a".into(), shut: AtomicBool::new(false), heard: AtomicBool::new(false) })
+}
+
+/// As a store does it: whoever moves in is told to end, or is refused.
+#[test]
+fn who_moves_in_while_a_store_is_closed_is_shut_or_refused() {
+    model(|| {
+        let (index, lodger) = (Arc::new(Index::new()), lodger());
+        let mover = {
+            let (index, lodger) = (index.clone(), lodger.clone());
+            thread::spawn(move || index.insert(1, &lodger))
+        };
+        let count = Arc::new(Board::new(0));
+        for resident in index.close() {
+            resident.shut(Pending::of(&count));
+        }
+        let moved_in = mover.join().unwrap();
+        assert_eq!(moved_in, lodger.shut.load(Ordering::SeqCst));
+        assert!(!index.insert(2, &lodger), "nobody moves in any more");
+        index.remove("a", 1);
+    });
+}
+
+#[test]
+fn looking_whether_it_is_closed_before_moving_in_is_caught() {
+    rejected(|| {
+        // Who lives there, and whether it is closed.
+        let (homes, closed) = (Arc::new(Mutex::new(0)), Arc::new(Mutex::new(false)));
+        let mover = {
+            let (homes, closed) = (homes.clone(), closed.clone());
+            thread::spawn(move || {
+                let is_open = !*lock(&closed);
+                *lock(&homes) += u8::from(is_open);
+                is_open
+            })
+        };
+        *lock(&closed) = true;
+        let shut = *lock(&homes);
+        assert_eq!(mover.join().unwrap(), shut == 1);
+    });
+}
+
+#[test]
+fn once_a_store_is_closed_nobody_in_it_hears_of_what_became_free() {
+    model(|| {
+        let (index, lodger) = (Arc::new(Index::new()), lodger());
+        assert!(index.insert(1, &lodger));
+        let engine = {
+            let index = index.clone();
+            thread::spawn(move || engine::Ear::hear(&*index, engine::Hint::Freed { space: "a" }))
+        };
+        index.close();
+        engine.join().unwrap();
+        lodger.heard.store(false, Ordering::SeqCst);
+        for hint in [engine::Hint::Freed { space: "a" }, engine::Hint::Gap] {
+            engine::Ear::hear(&*index, hint);
+        }
+        assert!(!lodger.heard.load(Ordering::SeqCst));
     });
 }

@@ -1,11 +1,11 @@
 //! Which machines live in which space: who is to hear a hint, and who has to end when the store is closed.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Weak};
 use std::vec::Vec;
 
 use super::pending::Pending;
-use super::primitive::lock;
+use super::primitive::{Mutex, lock};
 use super::timers::Timed;
 use crate::engine::{Ear, Hint};
 
@@ -69,20 +69,13 @@ impl Index {
 
     /// From now on, nobody moves in: who is there.
     pub(crate) fn close(&self) -> Vec<Arc<dyn Resident>> {
-        lock(&self.0).closed = true;
-        self.all()
+        let mut spaces = lock(&self.0);
+        spaces.closed = true;
+        alive(spaces.residents.values().flatten())
     }
 
     pub(crate) fn is_closed(&self) -> bool {
         lock(&self.0).closed
-    }
-
-    fn all(&self) -> Vec<Arc<dyn Resident>> {
-        alive(lock(&self.0).residents.values().flatten())
-    }
-
-    fn of(&self, space: &str) -> Vec<Arc<dyn Resident>> {
-        alive(lock(&self.0).residents.get(space).into_iter().flatten())
     }
 }
 
@@ -92,13 +85,18 @@ fn alive<'a>(residents: impl Iterator<Item = &'a Numbered>) -> Vec<Arc<dyn Resid
 
 impl Ear for Index {
     fn hear(&self, hint: Hint<'_>) {
-        // What one handle of a closing store gives back is not for the next one to take, which is about to end as well.
-        if self.is_closed() {
-            return;
-        }
-        let residents = match hint {
-            Hint::Freed { space } | Hint::Message { space, .. } => self.of(space),
-            Hint::Gap => self.all(),
+        let residents = {
+            let spaces = lock(&self.0);
+            // What one handle of a closing store gives back is not for the next one to take, which is about to end as well.
+            if spaces.closed {
+                return;
+            }
+            match hint {
+                Hint::Freed { space } | Hint::Message { space, .. } => {
+                    alive(spaces.residents.get(space).into_iter().flatten())
+                }
+                Hint::Gap => alive(spaces.residents.values().flatten()),
+            }
         };
         residents.into_iter().for_each(|resident| resident.hear(hint));
     }

@@ -243,12 +243,12 @@ impl LockerGuard {
     ///
     /// Cancel safe.
     pub async fn asked(&self) -> Option<Notice> {
-        self.claim.attempt.asked().await
+        self.claim.attempt.asked.next().await
     }
 
     /// Whether somebody asks the holder to yield whom nobody has heard by [`LockerGuard::asked`].
     pub fn is_asked(&self) -> bool {
-        self.claim.attempt.is_asked()
+        self.claim.attempt.asked.is_open()
     }
 
     /// Waits until the lock is lost. It never ends for a lock that is kept.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::super::board::Board;
+use super::super::asked::Asked;
 use super::super::cell::{Caller, Cell};
 use super::super::observe::LockMeters;
 use super::super::tenure::{Stage, Tenure};
@@ -39,47 +39,17 @@ pub(crate) enum Ask {
 #[derive(Debug)]
 pub(crate) struct Attempt {
     pub(crate) tenure: Tenure<FencingToken, End>,
-    asked: Board<Asked>,
-}
-
-/// Who asks the holder to yield.
-#[derive(Debug, Default)]
-struct Asked {
-    /// The newest, until it was heard.
-    notice: Option<Notice>,
-    /// Nobody will ask any more.
-    over: bool,
+    pub(crate) asked: Asked<Notice>,
 }
 
 impl Attempt {
     pub(crate) fn new() -> Attempt {
-        Attempt { tenure: Tenure::new(), asked: Board::new(Asked::default()) }
-    }
-
-    /// Waits for somebody who asks and was not heard; `None`, if nobody will any more.
-    pub(crate) async fn asked(&self) -> Option<Notice> {
-        loop {
-            let news = |asked: &Asked| (asked.notice.is_some() || asked.over).then_some(asked.over);
-            let over = self.asked.wait(news).await;
-            // Another one who waits may have heard it first.
-            let notice = self.asked.update(|asked| asked.notice.take());
-            if over || notice.is_some() {
-                return notice.filter(|_| !over);
-            }
-        }
-    }
-
-    pub(crate) fn is_asked(&self) -> bool {
-        self.asked.read(|asked| asked.notice.is_some() && !asked.over)
-    }
-
-    fn ask(&self, notice: Notice) {
-        self.asked.update(|asked| asked.notice = Some(notice));
+        Attempt { tenure: Tenure::new(), asked: Asked::new() }
     }
 
     fn end(&self, end: End) {
         self.tenure.end(end);
-        self.asked.update(|asked| asked.over = true);
+        self.asked.end();
     }
 }
 
@@ -152,7 +122,7 @@ impl Caller<Locker> for Desk {
             Event::Acquired(token) => self.granted(now, token),
             Event::Asked(notice) => {
                 self.meters.asked(&notice.message);
-                self.attempt.ask(notice);
+                self.attempt.asked.ask(notice);
             }
             Event::Preempted(notice) => self.end(now, End::Preempted(notice)),
             Event::TimedOut => self.end(now, End::TimedOut),
