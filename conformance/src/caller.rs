@@ -4,6 +4,7 @@ use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use fencepost::engine::survey::{Survey, SurveyError};
 use fencepost::engine::{Ear, Engine, EngineOp, Hint, Reply, Request, Responder};
 use fencepost::store::Answer;
 
@@ -113,6 +114,17 @@ impl Caller {
             if Instant::now() > until {
                 return Err(Breach::of(Rule::Known, format!("{op:?} is unknown for {:?}", self.patience)));
             }
+        }
+    }
+
+    /// Looks into the store: what lives in the spaces that begin with `prefix`; nothing, if the engine cannot be looked into.
+    pub fn survey(&self, prefix: &str) -> Result<Option<Survey>, Breach> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let looking = async { tokio::time::timeout(self.patience, self.engine.survey(prefix)).await };
+        match runtime.block_on(looking) {
+            Ok(Ok(survey)) => Ok(Some(survey)),
+            Ok(Err(SurveyError::Unsupported)) => Ok(None),
+            other => Err(Breach::of(Rule::Survey, format!("{prefix:?} is not shown: {other:?}"))),
         }
     }
 

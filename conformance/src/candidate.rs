@@ -35,6 +35,12 @@ pub trait Candidate {
     fn restart(&self) {}
 }
 
+/// A store whose clock a test can set.
+pub trait Settable: Candidate {
+    /// Sets its clock ahead by so many nanoseconds, or back, if they are negative.
+    fn set_clock(&self, nanos: i64);
+}
+
 /// A file in a folder of its own.
 #[derive(Debug)]
 pub struct Sqlite {
@@ -76,6 +82,21 @@ impl Postgres {
         Postgres { server: PostgresServer::start(settings), runtime, options }
     }
 
+    /// The same with a clock that can be set: what the server calls its clock from now on is a function of ours.
+    pub fn with_clock(settings: &[&str], options: PostgresOptions) -> Postgres {
+        let postgres = Postgres::new(&[settings, &["allow_system_table_mods=on"]].concat(), options);
+        for statement in [
+            "CREATE TABLE public.clock (ahead bigint NOT NULL)",
+            "INSERT INTO public.clock VALUES (0)",
+            "ALTER FUNCTION pg_catalog.clock_timestamp() RENAME TO true_clock",
+            "CREATE FUNCTION pg_catalog.clock_timestamp() RETURNS timestamptz LANGUAGE sql VOLATILE AS \
+             'SELECT true_clock() + ahead * interval ''1 microsecond'' FROM public.clock'",
+        ] {
+            postgres.server.sql(statement);
+        }
+        postgres
+    }
+
     /// The server.
     pub fn server(&self) -> &PostgresServer {
         &self.server
@@ -95,6 +116,12 @@ impl Candidate for Postgres {
 
     fn restart(&self) {
         self.server.restart();
+    }
+}
+
+impl Settable for Postgres {
+    fn set_clock(&self, nanos: i64) {
+        self.server.sql(&format!("UPDATE public.clock SET ahead = ahead + {}", nanos / 1_000));
     }
 }
 

@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::time::Instant;
 
+use fencepost::engine::survey::Stored;
 use fencepost::engine::{EngineAnswer, EngineOp, Key, Reply, Request, Responder, Text};
 use fencepost::store::{Answer, Entry, Op, Revision};
 use fencepost::time::{Span, StoreTime};
 
 use crate::caller::{Caller, Heard};
-use crate::candidate::Candidate;
+use crate::candidate::{Candidate, Settable};
 use crate::crowd;
 use crate::twin::{Breach, Rule, Twin, expecting};
 use crate::walk;
@@ -18,7 +19,7 @@ type Case = fn(&mut Examiner<'_>) -> Result<(), Breach>;
 
 /// Goes through everything that a store owes, and says what was broken first.
 pub fn examine(candidate: &dyn Candidate) -> Result<(), Breach> {
-    let cases: [Case; 15] = [
+    let cases: [Case; 16] = [
         a_read_shows_what_was_written,
         a_write_is_applied_if_it_finds_what_it_expects,
         a_renewal_prolongs_its_own_acquisition,
@@ -29,6 +30,7 @@ pub fn examine(candidate: &dyn Candidate) -> Result<(), Breach> {
         what_expired_is_gone_for_every_operation,
         revisions_grow_over_deletion_and_expiry,
         texts_and_keys_come_back_as_they_were,
+        a_survey_shows_what_lives,
         walk::at_random,
         requests_about_a_space_keep_their_order,
         hints_are_heard,
@@ -42,6 +44,39 @@ pub fn examine(candidate: &dyn Candidate) -> Result<(), Breach> {
         case(&mut examiner)?;
     }
     examiner.closes()
+}
+
+/// Sets the clock of a store back and ahead, and says whether an entry died by anything else than that clock: late, if it is
+/// set back, and early, if it is set ahead.
+pub fn examine_steps(candidate: &dyn Settable) -> Result<(), Breach> {
+    const MINUTE: i64 = 60_000_000_000;
+    let mut examiner = Examiner::new(candidate);
+    let of = &mut examiner;
+    let set = |of: &mut Examiner<'_>, nanos| {
+        candidate.set_clock(nanos);
+        of.twin.clock_was_set();
+        of.ask(get("clock")).map(drop)
+    };
+    of.space = "steps".into();
+    let first = of.written(put("a", None, "a", millis(20)))?;
+    let deleted = of.written(put("b", None, "b", None))?;
+    of.expect(Rule::DeleteIf, delete("b", deleted), &Answer::Applied(deleted))?;
+    set(of, -MINUTE)?;
+    of.wait_until(of.twin.last() + Span::from_millis(30))?;
+    of.expect(Rule::NotEarly, get("a"), &Answer::Found(Some(entry(first, "a"))))?;
+    of.expect(Rule::PutIf, put("a", None, "", None), &Answer::Refused(Some(entry(first, "a"))))?;
+    // Revisions do not follow the clock.
+    let again = of.written(put("b", None, "b", None))?;
+    of.expect(Rule::Get, get("b"), &Answer::Found(Some(entry(again, "b"))))?;
+    // A renewal counts from the new time.
+    of.expect(Rule::Renew, renew("a", first, 20), &Answer::Applied(first))?;
+    of.wait_until(of.twin.last() + Span::from_millis(20))?;
+    of.expect(Rule::NotLate, get("a"), &Answer::Found(None))?;
+    let second = of.written(put("a", None, "a", millis(30_000)))?;
+    of.expect(Rule::NotEarly, get("a"), &Answer::Found(Some(entry(second, "a"))))?;
+    set(of, MINUTE)?;
+    of.expect(Rule::NotLate, get("a"), &Answer::Found(None))?;
+    of.written(put("a", None, "next", None)).map(drop)
 }
 
 /// Two handles on one store, and its twin.
@@ -325,6 +360,36 @@ fn texts_and_keys_come_back_as_they_were(of: &mut Examiner<'_>) -> Result<(), Br
     for space in ["", "mutex/ß\u{1F980} \"'%/\\"] {
         of.space = format!("{one}{space}/odd").into();
         of.written(put("a", None, "", None))?;
+    }
+    Ok(())
+}
+
+/// People look by prefixes of spaces, whatever these mean in patterns.
+fn a_survey_shows_what_lives(of: &mut Examiner<'_>) -> Result<(), Breach> {
+    let one = of.space.clone();
+    let mut stored = Vec::new();
+    for (space, name, ttl) in [
+        ("job/a", "\u{1}", None),
+        ("mutex/A", "\0", millis(3_600_000)),
+        ("mutex/a", "\0", millis(3_600_000)),
+        ("mutex/a", "\u{1}ß", None),
+        ("mutex/a_%", "\0", millis(3_600_000)),
+    ] {
+        of.space = format!("{one}/{space}").into();
+        let revision = of.written(put(name, None, space, ttl))?;
+        let until = ttl.map(|ttl| of.twin.last() + ttl);
+        let entry = entry(revision, space);
+        stored.push(Stored { space: String::from(&*of.space), key: key(name), entry, until });
+    }
+    of.space = format!("{one}/mutex/dead").into();
+    of.written(put("a", None, "", millis(5)))?;
+    of.wait_until(of.twin.last() + Span::from_millis(5))?;
+    for (prefix, range) in [("", 0..5), ("mutex/a", 2..5), ("mutex/a_", 4..5), ("mutex/b", 0..0)] {
+        let Some(survey) = of.callers[0].survey(&format!("{one}/{prefix}"))? else { return Ok(()) };
+        if survey.entries != stored[range.clone()] {
+            let what = format!("{prefix:?}: {:?} instead of {:?}", survey.entries, &stored[range]);
+            return Err(Breach::of(Rule::Survey, what));
+        }
     }
     Ok(())
 }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use fencepost::engine::survey::Surveying;
 use fencepost::engine::{Ear, Engine, EngineAnswer, Key, Reply, Request, Responder, Text};
 use fencepost::store::{Answer, Entry, Expect, Limits, Op, Revision};
 use fencepost::time::{Span, StoreTime};
@@ -51,6 +52,8 @@ pub enum Lie {
     ForgetsRequests,
     /// A write is put off for a while, and whatever comes meanwhile overtakes it.
     Reorders,
+    /// A survey leaves out what comes last.
+    HidesFromSurveys,
     /// Nobody hears anything.
     IsDeaf,
     /// What was published just before the close is heard by nobody.
@@ -63,7 +66,7 @@ pub enum Lie {
 
 impl Lie {
     /// All of them.
-    pub const ALL: [Lie; 21] = [
+    pub const ALL: [Lie; 22] = [
         Lie::ExpiresEarly,
         Lie::ExpiresLate,
         Lie::ReusesRevisions,
@@ -81,6 +84,7 @@ impl Lie {
         Lie::KnowsNothing,
         Lie::ForgetsRequests,
         Lie::Reorders,
+        Lie::HidesFromSurveys,
         Lie::IsDeaf,
         Lie::SwallowsLastWords,
         Lie::LosesEverything,
@@ -102,6 +106,7 @@ impl Lie {
             Lie::KnowsNothing => Rule::Known,
             Lie::ForgetsRequests => Rule::Answered,
             Lie::Reorders => Rule::Order,
+            Lie::HidesFromSurveys => Rule::Survey,
             Lie::IsDeaf | Lie::SwallowsLastWords => Rule::Hints,
             Lie::LosesEverything => Rule::Durable,
             Lie::OutlivesItself => Rule::Closed,
@@ -345,6 +350,17 @@ impl Engine for Handle {
             return self.hesitate(space.into(), text.into());
         }
         self.engine.publish(space, text);
+    }
+
+    fn survey(&self, prefix: &str) -> Surveying<'_> {
+        let looking = self.engine.survey(prefix);
+        Box::pin(async move {
+            let mut survey = looking.await?;
+            if self.lie == Lie::HidesFromSurveys {
+                survey.entries.pop();
+            }
+            Ok(survey)
+        })
     }
 
     fn close(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {

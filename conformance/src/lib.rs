@@ -28,8 +28,8 @@ mod twin;
 mod walk;
 
 pub use caller::{Caller, Heard, Listener};
-pub use candidate::{Candidate, Memory, Postgres, Sqlite};
-pub use cases::examine;
+pub use candidate::{Candidate, Memory, Postgres, Settable, Sqlite};
+pub use cases::{examine, examine_steps};
 pub use liar::{Liar, Lie};
 pub use simulated::Simulated;
 pub use twin::{Breach, Exchange, Rule, Twin};

@@ -10,16 +10,35 @@ use fencepost::engine::{Ear, Engine, Reply, Request, Responder};
 use fencepost::store::Limits;
 use fencepost::time::{Span, StoreTime};
 
-use crate::candidate::Candidate;
+use crate::candidate::{Candidate, Settable};
 use crate::twin::Shelves;
 
 /// The store that the simulator and the checker use, in the place of a real one.
 #[derive(Clone, Debug)]
-pub struct Simulated(Arc<Mutex<(Shelves, u64)>>, Instant);
+pub struct Simulated(Arc<Mutex<Store>>, Instant);
+
+#[derive(Debug)]
+struct Store {
+    shelves: Shelves,
+    counter: u64,
+    /// What its clock showed when it began, as it was set since.
+    origin: StoreTime,
+}
 
 impl Default for Simulated {
     fn default() -> Simulated {
-        Simulated(Arc::default(), Instant::now())
+        let store = Store { shelves: Shelves::default(), counter: 0, origin: ORIGIN };
+        Simulated(Arc::new(Mutex::new(store)), Instant::now())
+    }
+}
+
+/// Long enough after the beginning of time for a clock to be set back.
+const ORIGIN: StoreTime = StoreTime::from_nanos(3_600_000_000_000);
+
+impl Settable for Simulated {
+    fn set_clock(&self, nanos: i64) {
+        let mut store = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        store.origin = StoreTime::from_nanos(store.origin.as_nanos().saturating_add_signed(nanos));
     }
 }
 
@@ -58,8 +77,8 @@ impl Engine for Handle {
         }
         let Simulated(store, began) = &self.store;
         let mut store = store.lock().unwrap_or_else(PoisonError::into_inner);
-        let at = StoreTime::from_nanos(1) + Span::from(began.elapsed());
-        let (shelves, counter) = &mut *store;
+        let at = store.origin + Span::from(began.elapsed());
+        let Store { shelves, counter, .. } = &mut *store;
         let answer = shelves.serve(&request, at, counter);
         drop(store);
         responder.answer(Reply { answer, at });

@@ -44,6 +44,8 @@ pub enum Rule {
     Order,
     /// Deletions and messages are heard by everybody, or a gap is.
     Hints,
+    /// A survey shows what lives, all of it.
+    Survey,
     /// What was acknowledged outlives the engine and its store.
     Durable,
     /// A closed engine ends, and answers what comes later as unknown.
@@ -162,6 +164,11 @@ impl Twin {
     /// The time on the store's clock that was told last.
     pub fn last(&self) -> StoreTime {
         self.last
+    }
+
+    /// The store's clock was set: what it showed before says nothing of what it shows now.
+    pub(crate) fn clock_was_set(&mut self) {
+        (self.first, self.last) = (None, StoreTime::ZERO);
     }
 
     /// Holds an engine's answer against the simulated store's.

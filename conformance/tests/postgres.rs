@@ -11,7 +11,7 @@ use fencepost::engine::{EngineOp, Reply, Request, Responder};
 use fencepost::store::{Answer, Entry, Expect, Op, Revision};
 use fencepost::time::Span;
 use fencepost_conformance::server::PostgresServer;
-use fencepost_conformance::{Breach, Caller, Candidate, Exchange, Heard, Postgres, examine};
+use fencepost_conformance::{Breach, Caller, Candidate, Exchange, Heard, Postgres, examine, examine_steps};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -33,6 +33,12 @@ fn put(key: &[u8], expect: Expect, record: &str) -> EngineOp {
 fn postgres_honours_the_contract() {
     let candidate = Postgres::new(&[], PostgresOptions::default());
     assert_eq!(examine(&candidate), Ok(()));
+}
+
+#[test]
+fn entries_die_by_the_servers_clock_even_if_that_is_set() {
+    let candidate = Postgres::with_clock(&["fsync=off"], PostgresOptions::default());
+    assert_eq!(examine_steps(&candidate), Ok(()));
 }
 
 #[test]
