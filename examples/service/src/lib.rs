@@ -1,96 +1,50 @@
-//! A service whose instances share a ledger: one of them writes to it at a time, a sum is made now and then, and reminders
-//! are sent once.
-//!
-//! The ledger is the resource that the lock guards. It refuses every token lower than the highest that it has seen,
-//! because no lock with a lease is safe for a slow writer without that.
+//! A service whose instances share a ledger: one of them leads, one of them writes to it at a time, a sum is made now and
+//! then, and reminders are sent once.
 #![allow(clippy::disallowed_types, reason = "a service has locks of its own")]
 
-use std::sync::{Arc, Mutex as Lock, PoisonError};
+mod ledger;
+
+pub use ledger::Ledger;
+
+use std::sync::Arc;
 use std::time::Duration;
 
 use fencepost::calendar::Schedule;
-use fencepost::driver::{Job, JobRun, Mutex, Once, OnceRun, Store};
+use fencepost::driver::{Flag, Job, JobRun, Mutex, Once, OnceRun, Store};
+use fencepost::flag::FlagConfig;
 use fencepost::job::JobConfig;
 use fencepost::mutex::MutexConfig;
 use fencepost::once::{Delivery, OnceConfig, RunAt};
-use fencepost::store::FencingToken;
 use fencepost::time::Span;
 
 /// Whatever can go wrong when an instance is started or asked for something.
 pub type Error = Box<dyn std::error::Error + Send + Sync>;
-
-/// What all instances write to; in a real service, a database.
-#[derive(Debug, Default)]
-pub struct Ledger(Lock<Pages>);
-
-#[derive(Debug, Default)]
-struct Pages {
-    highest: FencingToken,
-    entries: Vec<u64>,
-    sums: Vec<u64>,
-    reminders: Vec<String>,
-}
-
-impl Ledger {
-    fn pages<R>(&self, turn: impl FnOnce(&mut Pages) -> R) -> R {
-        turn(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Writes an entry, unless somebody with a higher token was here.
-    ///
-    /// # Errors
-    ///
-    /// If the token is lower than the highest that was seen.
-    pub fn write(&self, token: FencingToken, amount: u64) -> Result<(), Error> {
-        self.pages(|pages| {
-            if token < pages.highest {
-                return Err(format!("token {} comes after {}", token.0, pages.highest.0).into());
-            }
-            pages.highest = token;
-            pages.entries.push(amount);
-            Ok(())
-        })
-    }
-
-    /// The sum of all entries.
-    pub fn total(&self) -> u64 {
-        self.pages(|pages| pages.entries.iter().sum())
-    }
-
-    /// The sums that were made.
-    pub fn sums(&self) -> Vec<u64> {
-        self.pages(|pages| pages.sums.clone())
-    }
-
-    /// The reminders that were sent.
-    pub fn reminders(&self) -> Vec<String> {
-        self.pages(|pages| pages.reminders.clone())
-    }
-}
 
 /// One instance of the service.
 #[derive(Debug)]
 pub struct Service {
     store: Store,
     ledger: Arc<Ledger>,
+    leading: Flag,
     writing: Mutex,
     reminders: Once<String>,
     summing: Job,
 }
 
 impl Service {
-    /// Starts an instance.
+    /// Starts an instance of this name, which the others see if it leads.
     ///
     /// # Errors
     ///
     /// If the store refuses one of the handles.
-    pub fn start(store: Store, ledger: Arc<Ledger>) -> Result<Service, Error> {
+    pub fn start(store: Store, name: &str, ledger: Arc<Ledger>) -> Result<Service, Error> {
+        let leading = Flag::stand(&store, FlagConfig::new("service", name))?;
         let writing = Mutex::new(&store, "ledger", MutexConfig::default())?;
         let reminders = Once::new(&store, "reminders", OnceConfig::new(Delivery::AtMostOnce))?;
         let (to_remind, to_sum) = (ledger.clone(), ledger.clone());
         reminders.start(move |run: OnceRun<String>| {
             let ledger = to_remind.clone();
-            async move { ledger.pages(|pages| pages.reminders.push(run.props().clone())) }
+            async move { ledger.remind(run.props()) }
         })?;
         let every_hour = JobConfig::new(Schedule::every(Duration::from_secs(3_600))?);
         let summing = Job::schedule(&store, "sums", every_hour, move |run: JobRun| {
@@ -99,11 +53,28 @@ impl Service {
                 if run.is_interrupted() {
                     return Err("the lock was lost before the sum was made");
                 }
-                ledger.pages(|pages| pages.sums.push(pages.entries.iter().sum()));
+                ledger.sum();
                 Ok(())
             }
         })?;
-        Ok(Service { store, ledger, writing, reminders, summing })
+        Ok(Service { store, ledger, leading, writing, reminders, summing })
+    }
+
+    /// Writes a balance over all before it, if this instance leads: false, if another one does. The term of the leader is
+    /// a token like any other.
+    ///
+    /// # Errors
+    ///
+    /// If a later leader was here.
+    pub fn lead(&self) -> Result<bool, Error> {
+        // Asked anew each time: a leader that was paused for too long leads no more, and finds out here.
+        let Some(term) = self.leading.raised() else { return Ok(false) };
+        self.ledger.balance(term).map(|()| true)
+    }
+
+    /// Who leads, as far as this instance has heard.
+    pub fn leader(&self) -> Option<String> {
+        self.leading.leader().map(|leader| leader.process.to_string())
     }
 
     /// Writes an entry, one instance at a time.
@@ -134,6 +105,7 @@ impl Service {
     ///
     /// If something has not ended within ten seconds; the error lists what.
     pub async fn stop(self) -> Result<(), Error> {
+        self.leading.close().await;
         self.summing.close().await;
         self.reminders.stop().await;
         Ok(self.store.close(Duration::from_secs(10)).await?)

@@ -14,8 +14,8 @@ const SOON: Duration = Duration::from_secs(20);
 async fn instances_write_in_turns_sum_once_and_remind_once() -> Result<(), Error> {
     let memory = Memory::new();
     let ledger = Arc::new(Ledger::default());
-    let start = || Service::start(Store::start(memory.share())?, ledger.clone());
-    let (here, there) = (start()?, start()?);
+    let start = |name| Service::start(Store::start(memory.share())?, name, ledger.clone());
+    let (here, there) = (start("here")?, start("there")?);
     for amount in 1..=10 {
         tokio::try_join!(here.write(amount), there.write(amount))?;
     }
@@ -23,12 +23,26 @@ async fn instances_write_in_turns_sum_once_and_remind_once() -> Result<(), Error
     here.remind("17", "water the plants").await?;
     assert!(there.remind("17", "again").await.is_err(), "the key is taken");
     let began = Instant::now();
+    while !here.lead()? {
+        assert!(began.elapsed() < SOON, "the first one that stood does not lead");
+        tokio::task::yield_now().await;
+    }
+    while there.leader().as_deref() != Some("here") {
+        assert!(began.elapsed() < SOON, "the other one does not see it");
+        tokio::task::yield_now().await;
+    }
+    assert!(!there.lead()?, "one of them leads");
+    assert_eq!(ledger.written(), 2 * 55);
     while ledger.reminders().is_empty() || ledger.sums().is_empty() {
         assert!(began.elapsed() < SOON, "nobody reminds or sums");
         tokio::task::yield_now().await;
     }
-    there.stop().await?;
     here.stop().await?;
+    while !there.lead()? {
+        assert!(began.elapsed() < SOON, "nobody leads after it");
+        tokio::task::yield_now().await;
+    }
+    there.stop().await?;
     assert_eq!(ledger.reminders(), ["water the plants"]);
     assert_eq!(ledger.sums().len(), 1, "one of the two has made it");
     Ok(())
@@ -40,4 +54,7 @@ fn a_writer_with_an_old_token_is_refused() {
     assert!(ledger.write(fencepost::store::FencingToken(7), 1).is_ok());
     let error = ledger.write(fencepost::store::FencingToken(6), 1).expect_err("it comes too late");
     assert_eq!(error.to_string(), "token 6 comes after 7");
+    assert!(ledger.balance(fencepost::store::FencingToken(3)).is_ok(), "terms are counted for themselves");
+    let error = ledger.balance(fencepost::store::FencingToken(2)).expect_err("so does this");
+    assert_eq!(error.to_string(), "token 2 comes after 3");
 }
