@@ -1,5 +1,6 @@
 //! The handles for callers without async.
 #![cfg(feature = "tokio")]
+#![allow(clippy::disallowed_methods, reason = "these are handles for threads")]
 #![allow(clippy::unwrap_used, reason = "a test that fails says where")]
 
 use std::sync::mpsc;
