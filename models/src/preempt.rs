@@ -196,7 +196,7 @@ impl<M: Subject> World<M> {
         let tag = Tag { instance: id, acquisition: instance.caller.acquisition };
         let is_revoked = self.lock_mark(instance.resource).is_some_and(|mark| mark.revoked && mark.by == tag);
         let calm = self.calm_since([id].into_iter());
-        is_revoked && self.now <= calm + World::<M>::hearing(&self.config, &self.bounds)
+        is_revoked && calm != Time::ZERO && self.now <= calm + World::<M>::hearing(&self.config, &self.bounds)
     }
 
     /// Whether the lock's entry is that of its present acquisition.
