@@ -18,6 +18,8 @@ const POLL: Duration = Duration::from_millis(100);
 const CLOSE: Duration = Duration::from_secs(10);
 /// Of fewer hand-offs, quantiles say nothing.
 const HAND_OFFS_MIN: usize = 10;
+/// Of fewer acquisitions for each contender, nor does their distribution.
+const SHARE_MIN: u64 = 4;
 
 /// So many who want one lock.
 #[derive(Debug)]
@@ -37,7 +39,8 @@ pub(crate) struct Outcome {
     pub(crate) p99_ms: Option<f64>,
     /// To the store, for each acquisition.
     pub(crate) requests: f64,
-    pub(crate) jain: f64,
+    /// How evenly acquisitions were shared out; nothing, if there were too few to be.
+    pub(crate) jain: Option<f64>,
 }
 
 /// What all contenders write down.
@@ -125,7 +128,7 @@ impl Book {
             p50_ms: at(0.5),
             p99_ms: at(0.99),
             requests: asked as f64 / acquired.max(1) as f64,
-            jain: jain(&self.acquired),
+            jain: (acquired >= SHARE_MIN * self.acquired.len() as u64).then(|| jain(&self.acquired)),
         }
     }
 }

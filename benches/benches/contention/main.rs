@@ -35,6 +35,16 @@ enum Engine {
     Postgres,
 }
 
+impl Engine {
+    fn name(self) -> &'static str {
+        match self {
+            Engine::Memory => "memory",
+            Engine::Sqlite => "SQLite",
+            Engine::Postgres => "PostgreSQL",
+        }
+    }
+}
+
 /// Measures contention, and prints a table of it.
 #[derive(Debug, Parser)]
 struct Options {
@@ -79,14 +89,15 @@ impl Row {
             Fairness::Fifo => "fifo",
         };
         let learns = if self.hints { "hints" } else { "polling" };
-        let span = |ms: &Option<f64>| ms.map_or("–".into(), |ms| format!("{ms:.3}"));
+        let known = |number: &Option<f64>| number.map_or("–".into(), |number| format!("{number:.3}"));
         println!(
-            "| {:?} | {} | {order} | {learns} | {} | {hand_offs} | {} | {} | {requests:.1} | {jain:.3} |",
-            self.engine,
+            "| {} | {} | {order} | {learns} | {} | {hand_offs} | {} | {} | {requests:.1} | {} |",
+            self.engine.name(),
             self.contenders,
             grouped(*per_second),
-            span(p50_ms),
-            span(p99_ms),
+            known(p50_ms),
+            known(p99_ms),
+            known(jain),
         );
     }
 }

@@ -3,8 +3,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, mpsc};
-use std::thread;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fencepost::driver::{Guard, Mutex, Store};
@@ -19,6 +18,7 @@ use fencepost_conformance::server::PostgresServer;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
+use tokio::task::spawn_blocking;
 
 use crate::by_hand::{Bare, InMemory, InPostgres, InSqlite};
 
@@ -113,6 +113,7 @@ impl Doing for PostgresByHand {
     }
 }
 
+/// On a thread that may block.
 struct SqliteByHand(InSqlite);
 
 impl Doing for SqliteByHand {
@@ -121,6 +122,26 @@ impl Doing for SqliteByHand {
         let token = self.0.claim("free").expect("it is free");
         self.0.release("free", token);
         Box::pin(std::future::ready(began.elapsed()))
+    }
+}
+
+/// On behalf of a task, which must not block.
+struct SqliteAside(Option<InSqlite>);
+
+impl Doing for SqliteAside {
+    fn once(&mut self) -> Taking<'_> {
+        Box::pin(async {
+            let began = Instant::now();
+            let mut file = self.0.take().expect("it was put back");
+            let claiming = spawn_blocking(move || (file.claim("free").expect("it is free"), file));
+            let (token, file) = claiming.await.expect("no panic");
+            let releasing = spawn_blocking(move || {
+                file.release("free", token);
+                file
+            });
+            self.0 = Some(releasing.await.expect("no panic"));
+            began.elapsed()
+        })
     }
 }
 
@@ -235,27 +256,50 @@ impl Doing for PostgresPassing {
     }
 }
 
-/// Two who do the same by hand on a file, each by a thread.
+/// Two who do the same by hand on a file. The waiter is a thread that may block, or one that a task waits for.
 struct SqlitePassing {
     ends: Option<[InSqlite; 2]>,
     held: Option<i64>,
+    aside: bool,
+}
+
+impl SqlitePassing {
+    fn new(ends: [InSqlite; 2], aside: bool) -> SqlitePassing {
+        SqlitePassing { ends: Some(ends), held: None, aside }
+    }
 }
 
 impl Doing for SqlitePassing {
     fn once(&mut self) -> Taking<'_> {
-        let [mut holder, mut waiter] = self.ends.take().expect("both are here");
-        let held = self.held.take().unwrap_or_else(|| holder.lock("passed", || {}));
-        let (refuse, refused) = mpsc::channel();
-        let waiting = thread::spawn(move || {
-            let held = waiter.lock("passed", || refuse.send(()).unwrap_or_default());
-            (Instant::now(), held, waiter)
-        });
-        refused.recv().expect("it is held");
-        let sent = Instant::now();
-        holder.release("passed", held);
-        let (at, held, waiter) = waiting.join().expect("no panic");
-        (self.ends, self.held) = (Some([waiter, holder]), Some(held));
-        Box::pin(std::future::ready(at - sent))
+        Box::pin(async {
+            let [mut holder, mut waiter] = self.ends.take().expect("both are here");
+            let held = self.held.take().unwrap_or_else(|| holder.lock("passed", || {}));
+            let (refuse, refused) = oneshot::channel();
+            let locking = move || {
+                let held = waiter.lock("passed", || refuse.send(()).unwrap_or_default());
+                (Instant::now(), held, waiter)
+            };
+            let aside = self.aside;
+            let waiting = tokio::spawn(async move {
+                let (at, held, waiter) = spawn_blocking(locking).await.expect("no panic");
+                (if aside { Instant::now() } else { at }, held, waiter)
+            });
+            refused.await.expect("it is held");
+            let sent = Instant::now();
+            let holder = if aside {
+                let releasing = spawn_blocking(move || {
+                    holder.release("passed", held);
+                    holder
+                });
+                releasing.await.expect("no panic")
+            } else {
+                holder.release("passed", held);
+                holder
+            };
+            let (at, held, waiter) = waiting.await.expect("no panic");
+            (self.ends, self.held) = (Some([waiter, holder]), Some(held));
+            at - sent
+        })
     }
 }
 
@@ -294,15 +338,28 @@ async fn sqlite() {
         &mut [
             &mut Locking(mutex(open("ours"), MutexConfig::default())),
             &mut Asking(Bare::new(open("bare"), "mutex/a")),
+            &mut SqliteAside(Some(hand("aside"))),
             &mut SqliteByHand(hand("hand")),
         ],
     )
     .await;
+    let blocking = took.pop().into_iter();
     row("SQLite", "lock and release", &mut took, MAY_LOCK);
-    let mut passing = Passing::new([open("passed"), open("passed")], Hints::Heard);
-    let mut by_hand = SqlitePassing { ends: Some([hand("by hand"), hand("by hand")]), held: None };
-    let mut took = in_turn(ROUNDS, &mut [&mut passing, &mut by_hand]).await;
+    let mut took: Vec<_> = took.into_iter().take(2).chain(blocking).collect();
+    row("SQLite, by hand on a thread that blocks", "lock and release", &mut took, MAY_LOCK);
+    let mut took = in_turn(
+        ROUNDS,
+        &mut [
+            &mut Passing::new([open("passed"), open("passed")], Hints::Heard),
+            &mut SqlitePassing::new([hand("passed aside"), hand("passed aside")], true),
+            &mut SqlitePassing::new([hand("passed by hand"), hand("passed by hand")], false),
+        ],
+    )
+    .await;
+    let blocking = took.pop().into_iter();
     row("SQLite", "hand-off", &mut took, MAY_HAND_OFF);
+    let mut took: Vec<_> = took.into_iter().take(1).chain(blocking).collect();
+    row("SQLite, by hand on a thread that blocks", "hand-off", &mut took, MAY_HAND_OFF);
 }
 
 async fn postgres(server: &PostgresServer) {
