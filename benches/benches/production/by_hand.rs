@@ -7,10 +7,10 @@ use std::io::Write;
 use std::mem::MaybeUninit;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use fencepost::engine::memory::Memory;
-use fencepost::engine::{Engine, EngineAnswer, EngineOp, Reply, Request, Responder};
+use fencepost::engine::{Engine, EngineAnswer, EngineOp, Reply, Request, Responder, clock};
 use fencepost::store::{Answer, Expect, Op, Revision};
 use fencepost::time::Span;
 use rusqlite::{Connection, TransactionBehavior, params};
@@ -228,7 +228,7 @@ impl InSqlite {
 
     /// Takes the lock, if it is free.
     pub(crate) fn claim(&mut self, key: &str) -> Option<i64> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").as_nanos() as i64;
+        let now = clock::wall().as_nanos() as i64;
         let transaction =
             self.database.transaction_with_behavior(TransactionBehavior::Immediate).expect("a transaction");
         let count = "UPDATE counter SET token = token + 1 RETURNING token";
