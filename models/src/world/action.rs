@@ -192,15 +192,22 @@ impl<M: Subject> World<M> {
             | Action::SetGrain(id, _)
             | Action::WipeCounter(id)
             | Action::StoreJump(id, _) => store(id).map(|_| true)?,
-            Action::Heal | Action::End => true,
+            Action::Heal => self.is_reachable(),
+            Action::End => true,
         };
         if at < self.now {
             return Err(Refusal::Past);
         }
-        if self.healed != Time::MAX && is_fault(action) {
+        if self.healed != Time::MAX && action.is_fault() {
             return Err(Refusal::Healed);
         }
         if allowed { Ok(()) } else { Err(Refusal::State) }
+    }
+
+    /// Whether every way to a store is open, and every store goes on: before that, nothing is healed.
+    fn is_reachable(&self) -> bool {
+        self.instances.iter().all(|one| one.cuts() == (false, false))
+            && self.stores.iter().all(|store| !store.paused)
     }
 
     /// The first thing that had to happen before `at` and has not: a deadline, a delivery, or giving up.
@@ -266,41 +273,43 @@ fn may_ask(stage: Stage, ask: Ask) -> bool {
     }
 }
 
-/// Whether an action makes something go wrong.
-fn is_fault(action: &Action) -> bool {
-    match *action {
-        Action::Forget(_)
-        | Action::Lose(_)
-        | Action::Duplicate(_)
-        | Action::Stall(_)
-        | Action::Pause(_)
-        | Action::Suspend(_)
-        | Action::Crash(_)
-        | Action::Rejoin(_)
-        | Action::SetRate(..)
-        | Action::Jump(..)
-        | Action::StorePause(_)
-        | Action::StoreRestart(_)
-        | Action::StoreRate(..)
-        | Action::Lag(_)
-        | Action::FailOver(_)
-        | Action::WipeCounter(_)
-        | Action::StoreJump(..) => true,
-        Action::CutToStore(_, cut) | Action::CutFromStore(_, cut) => cut,
-        Action::Serve(_, how) => how != Service::Done,
-        Action::SetGrain(_, grain) => grain != Grain::default(),
-        Action::Ask(_, Ask::Object(_, Writing::Conclude(ending))) => ending != Ending::Well,
-        Action::Ask(_, ask) => ask == Ask::UnlockAgain,
-        Action::Write(_)
-        | Action::Wake(_)
-        | Action::Deliver(_)
-        | Action::GiveUp(_)
-        | Action::Resume(_)
-        | Action::Restart(_)
-        | Action::StoreResume(_)
-        | Action::CatchUp(_)
-        | Action::Heal
-        | Action::End => false,
+impl Action {
+    /// Whether it makes something go wrong.
+    pub fn is_fault(&self) -> bool {
+        match *self {
+            Action::Forget(_)
+            | Action::Lose(_)
+            | Action::Duplicate(_)
+            | Action::Stall(_)
+            | Action::Pause(_)
+            | Action::Suspend(_)
+            | Action::Crash(_)
+            | Action::Rejoin(_)
+            | Action::SetRate(..)
+            | Action::Jump(..)
+            | Action::StorePause(_)
+            | Action::StoreRestart(_)
+            | Action::StoreRate(..)
+            | Action::Lag(_)
+            | Action::FailOver(_)
+            | Action::WipeCounter(_)
+            | Action::StoreJump(..) => true,
+            Action::CutToStore(_, cut) | Action::CutFromStore(_, cut) => cut,
+            Action::Serve(_, how) => how != Service::Done,
+            Action::SetGrain(_, grain) => grain != Grain::default(),
+            Action::Ask(_, Ask::Object(_, Writing::Conclude(ending))) => ending != Ending::Well,
+            Action::Ask(_, ask) => ask == Ask::UnlockAgain,
+            Action::Write(_)
+            | Action::Wake(_)
+            | Action::Deliver(_)
+            | Action::GiveUp(_)
+            | Action::Resume(_)
+            | Action::Restart(_)
+            | Action::StoreResume(_)
+            | Action::CatchUp(_)
+            | Action::Heal
+            | Action::End => false,
+        }
     }
 }
 
