@@ -13,7 +13,7 @@ use rand_chacha::ChaCha8Rng;
 use crate::check::{self, Case, Check, CheckPlan, Checked, Counterexample, Progress, Ticks, Witness};
 use crate::scenario::{Scenario, Shape, Storm};
 use crate::scheduler::{End, Outcome, Simulator, Takeovers, take_over};
-use crate::shrink::{Shrunk, shrink};
+use crate::shrink::{Aim, Shrunk, shrink};
 use crate::story::{Story, Teller};
 
 /// The randomness from which a seed's configuration is drawn.
@@ -68,6 +68,9 @@ type Configure<C> = Box<dyn Fn(&mut Dice) -> C + Send + Sync>;
 /// Makes configurations from lengths in ticks.
 type Cases<C> = Box<dyn Fn(&Ticks) -> Result<Vec<Case<C>>, String> + Send + Sync>;
 
+/// Other configurations than one.
+type Plainer<C> = Box<dyn Fn(&C) -> Vec<C> + Send + Sync>;
+
 /// An algorithm with all that the laboratory has to know of it.
 pub struct Registration<M: Subject> {
     card: Card,
@@ -75,6 +78,7 @@ pub struct Registration<M: Subject> {
     configure: Configure<M::Config>,
     exhaustive: Option<(CheckPlan, Cases<M::Config>)>,
     usual: Option<M::Config>,
+    plainer: Plainer<M::Config>,
 }
 
 impl<M: Subject> Registration<M> {
@@ -103,6 +107,7 @@ impl<M: Subject> Registration<M> {
             configure: Box::new(configure),
             exhaustive: None,
             usual: None,
+            plainer: Box::new(|_| Vec::new()),
         }
     }
 
@@ -120,6 +125,13 @@ impl<M: Subject> Registration<M> {
     /// This is its configuration by default: what takeover times are measured with.
     pub fn usually(mut self, config: M::Config) -> Self {
         self.usual = Some(config);
+        self
+    }
+
+    /// A story that stays long may be told in these other configurations: whatever users may choose, and what is the
+    /// model's own.
+    pub fn plainer(mut self, others: impl Fn(&M::Config) -> Vec<M::Config> + Send + Sync + 'static) -> Self {
+        self.plainer = Box::new(others);
         self
     }
 
@@ -425,8 +437,8 @@ impl<M: Subject> Algorithm for Registration<M> {
         let target = |violation: &Violation| self.card.is_shown(shows, violation);
         let header = Header { shows: Some(shows.clone()), ..trace.header.clone() };
         let judged = self.judged(&header);
-        let Some((setup, steps, tries)) = shrink::<M>(setup, trace.steps.clone(), judged, target, tick)
-        else {
+        let aim = Aim { judged, target, plainer: &*self.plainer };
+        let Some((setup, steps, tries)) = shrink::<M>(setup, trace.steps.clone(), aim, tick) else {
             return Ok(None);
         };
         let Some(smaller) = self.retrace(&setup, steps, header) else { return Ok(None) };

@@ -3,13 +3,17 @@
 //! Every candidate is applied leniently: steps that are no longer possible fall away, and what is overdue is put
 //! in, so a shrunk trace is a fair run whose faults are all in sight. A candidate is kept if it shows the same
 //! failure and is simpler: fewer instances, fewer steps, rounder times.
+//!
+//! What is still too long to be read then is shrunk with larger moves: see [`rerun`].
+
+mod rerun;
 
 use fencepost::time::Draw;
 use fencepost_models::clock::Time;
 use fencepost_models::property::{PropertySet, Violation};
 use fencepost_models::subject::{Ask, InstanceId, Play, Subject};
 use fencepost_models::trace::{Deed, Message, Step, Trace, reapply};
-use fencepost_models::world::{Setup, World};
+use fencepost_models::world::{Setup, State, World};
 
 /// A trace made small.
 #[derive(Debug)]
@@ -25,43 +29,48 @@ pub struct Shrunk {
 /// After so many candidates, what is left is good enough.
 const MOST_TRIES: usize = 6_000;
 
-struct Shrinker<M: Subject, T> {
+/// A story of so many events is short enough to be read: no configuration is changed for a shorter one.
+const READABLE: usize = 20;
+
+/// What is to stay, and what may become of the configuration.
+pub(crate) struct Aim<'a, C, T> {
+    /// What is judged.
+    pub(crate) judged: PropertySet,
+    /// The failure that is to be shown.
+    pub(crate) target: T,
+    /// Other configurations that may show it in fewer events.
+    pub(crate) plainer: &'a dyn Fn(&C) -> Vec<C>,
+}
+
+struct Shrinker<'a, M: Subject, T> {
     world: World<M>,
     setup: Setup<M::Config>,
     steps: Vec<Step>,
-    target: T,
+    aim: Aim<'a, M::Config, T>,
     tries: usize,
+    /// How many steps all candidates had that were applied.
+    work: u64,
+    /// After so many candidates, and so much work, it stops.
+    most: (usize, u64),
 }
 
-/// Shrinks a trace that shows `target`; `None`, if it does not.
+/// Shrinks a trace that shows what it is to; `None`, if it does not.
 pub(crate) fn shrink<M: Subject>(
     setup: Setup<M::Config>,
     steps: Vec<Step>,
-    judged: PropertySet,
-    target: impl Fn(&Violation) -> bool,
+    aim: Aim<'_, M::Config, impl Fn(&Violation) -> bool>,
     tick: &dyn Fn(usize),
 ) -> Option<(Setup<M::Config>, Vec<Step>, usize)> {
-    let mut world = World::<M>::new(&setup, judged);
+    let mut world = World::<M>::new(&setup, aim.judged);
     let most = steps.len() + 100;
-    let steps = reapply(&mut world, steps, &target, most)?;
-    let mut shrinker = Shrinker { world, setup, steps, target, tries: 0 };
-    loop {
-        let before = shrinker.cost();
-        if M::PLAY == Play::Lead {
-            shrinker.drop_spans(tick);
-        }
-        shrinker.drop_episodes();
-        shrinker.drop_steps(tick);
-        shrinker.drop_instances();
-        shrinker.postpone();
-        shrinker.close_gaps();
-        shrinker.simplify();
-        shrinker.round_times();
-        tick(shrinker.steps.len());
-        if shrinker.cost() >= before || shrinker.tries > MOST_TRIES {
-            return Some((shrinker.setup, shrinker.steps, shrinker.tries));
-        }
+    let steps = reapply(&mut world, steps, &aim.target, most)?;
+    let mut shrinker = Shrinker { world, setup, steps, aim, tries: 0, work: 0, most: (MOST_TRIES, u64::MAX) };
+    let whole = (shrinker.setup.clone(), shrinker.steps.clone());
+    shrinker.settle(tick);
+    if shrinker.steps.len() > READABLE {
+        shrinker.rerun(whole, tick);
     }
+    Some((shrinker.setup, shrinker.steps, shrinker.tries))
 }
 
 /// What makes a trace hard to read, the worst first.
@@ -100,9 +109,34 @@ fn fuss(step: &Step) -> u64 {
 /// The draw at which jitter is no jitter.
 const MIDDLE: Draw = Draw(1 << 31);
 
-impl<M: Subject, T: Fn(&Violation) -> bool> Shrinker<M, T> {
+impl<M: Subject, T: Fn(&Violation) -> bool> Shrinker<'_, M, T> {
     fn cost(&self) -> Cost {
         cost(&self.setup, &self.steps)
+    }
+
+    fn is_tired(&self) -> bool {
+        self.tries > self.most.0 || self.work > self.most.1
+    }
+
+    /// Leaves out and simplifies what it can, until nothing more can be.
+    fn settle(&mut self, tick: &dyn Fn(usize)) {
+        loop {
+            let before = self.cost();
+            if M::PLAY == Play::Lead {
+                self.drop_spans(tick);
+            }
+            self.drop_episodes();
+            self.drop_steps(tick);
+            self.drop_instances();
+            self.postpone();
+            self.close_gaps();
+            self.simplify();
+            self.round_times();
+            tick(self.steps.len());
+            if self.cost() >= before || self.is_tired() {
+                return;
+            }
+        }
     }
 
     /// Keeps a candidate if it shows the same and is simpler.
@@ -110,12 +144,23 @@ impl<M: Subject, T: Fn(&Violation) -> bool> Shrinker<M, T> {
         self.tries += 1;
         self.world.reset(setup);
         let most = self.steps.len() + 8;
-        let Some(steps) = reapply(&mut self.world, candidate, &self.target, most) else { return false };
-        if cost(setup, &steps) >= self.cost() {
+        let steps = reapply(&mut self.world, candidate, &self.aim.target, most);
+        self.work += self.world.applied();
+        let Some(steps) = steps else { return false };
+        if cost(setup, &steps) >= self.cost() || !self.is_fair(&steps) {
             return false;
         }
         (self.setup, self.steps) = (setup.clone(), steps);
         true
+    }
+
+    /// Whether nobody is kept from what it waits for by what should have been healed: who stands still, or an answer that
+    /// may take as long as it likes.
+    fn is_fair(&self, steps: &[Step]) -> bool {
+        let is_healed = steps.iter().any(|step| step.deed == Deed::Heal);
+        let stands_still = self.world.instances().iter().any(|one| one.state == State::Paused);
+        let is_stuck = self.world.flights().any(|(_, flight)| flight.stalled && flight.is_awaited());
+        !is_healed || !(stands_still || is_stuck)
     }
 
     /// Leaves out whole episodes: all that an instance does from one request for the lock to the next.
@@ -123,7 +168,7 @@ impl<M: Subject, T: Fn(&Violation) -> bool> Shrinker<M, T> {
         for id in (0..self.setup.instances).map(InstanceId) {
             let mut from = 0;
             while let Some(start) = self.next_ask(id, from) {
-                if self.tries > MOST_TRIES {
+                if self.is_tired() {
                     return;
                 }
                 let end = self.next_ask(id, start + 1).unwrap_or(self.steps.len());
@@ -143,9 +188,9 @@ impl<M: Subject, T: Fn(&Violation) -> bool> Shrinker<M, T> {
     /// asks once and never rests, so steps alone would be put in again.
     fn drop_spans(&mut self, tick: &dyn Fn(usize)) {
         let mut size = self.steps.len().next_power_of_two() / 2;
-        while size > 4 && self.tries < MOST_TRIES {
+        while size > 4 && !self.is_tired() {
             let mut at = 1;
-            while at + size < self.steps.len() && self.tries < MOST_TRIES {
+            while at + size < self.steps.len() && !self.is_tired() {
                 let taken = self.steps[at + size].t.since(self.steps[at].t);
                 let after = self.steps[at + size..].iter().cloned();
                 let after = after.map(|step| Step { t: step.t - taken, ..step });
@@ -168,7 +213,7 @@ impl<M: Subject, T: Fn(&Violation) -> bool> Shrinker<M, T> {
     /// Leaves out runs of steps, long ones first.
     fn drop_steps(&mut self, tick: &dyn Fn(usize)) {
         let mut size = self.steps.len().next_power_of_two() / 2;
-        while size > 0 && self.tries < MOST_TRIES {
+        while size > 0 && !self.is_tired() {
             let mut at = 0;
             while at < self.steps.len() {
                 let end = (at + size).min(self.steps.len());
@@ -176,7 +221,7 @@ impl<M: Subject, T: Fn(&Violation) -> bool> Shrinker<M, T> {
                 if !self.keep(&self.setup.clone(), candidate) {
                     at = end;
                 }
-                if self.tries > MOST_TRIES {
+                if self.is_tired() {
                     return;
                 }
             }
@@ -220,8 +265,9 @@ impl<M: Subject, T: Fn(&Violation) -> bool> Shrinker<M, T> {
         // Names cost nothing, so equal cost is good enough here.
         self.world.reset(&setup);
         let most = self.steps.len() + 8;
-        if let Some(steps) = reapply(&mut self.world, renamed, &self.target, most)
+        if let Some(steps) = reapply(&mut self.world, renamed, &self.aim.target, most)
             && cost(&setup, &steps) <= self.cost()
+            && self.is_fair(&steps)
         {
             (self.setup, self.steps) = (setup, steps);
         }
@@ -230,7 +276,7 @@ impl<M: Subject, T: Fn(&Violation) -> bool> Shrinker<M, T> {
     /// Lets callers ask later: what they did while they waited falls away.
     fn postpone(&mut self) {
         let mut index = 0;
-        while index < self.steps.len() && self.tries < MOST_TRIES {
+        while index < self.steps.len() && !self.is_tired() {
             let is_ask = matches!(self.steps[index].deed, Deed::Ask { .. });
             let moved = is_ask && {
                 let (len, mut gap) = (self.steps.len(), 1);
@@ -260,7 +306,7 @@ impl<M: Subject, T: Fn(&Violation) -> bool> Shrinker<M, T> {
     /// Lets a step and all that follow happen right after the one before.
     fn close_gaps(&mut self) {
         for index in 0..self.steps.len() {
-            if self.tries > MOST_TRIES || index >= self.steps.len() {
+            if self.is_tired() || index >= self.steps.len() {
                 return;
             }
             let from = self.steps[index].t;
@@ -286,7 +332,7 @@ impl<M: Subject, T: Fn(&Violation) -> bool> Shrinker<M, T> {
     }
 
     fn change(&mut self, index: usize, change: impl FnOnce(&mut Step)) {
-        if self.tries > MOST_TRIES || index >= self.steps.len() {
+        if self.is_tired() || index >= self.steps.len() {
             return;
         }
         let mut candidate = self.steps.clone();
@@ -302,7 +348,7 @@ impl<M: Subject, T: Fn(&Violation) -> bool> Shrinker<M, T> {
             [10_000_000_000, 1_000_000_000, 500_000_000, 100_000_000, 10_000_000, 1_000_000];
         for index in 0..self.steps.len() {
             for grain in GRAINS {
-                if self.tries > MOST_TRIES || index >= self.steps.len() {
+                if self.is_tired() || index >= self.steps.len() {
                     return;
                 }
                 let from = self.steps[index].t;

@@ -258,6 +258,8 @@ pub struct FakeLocker {
     unlocking: bool,
     /// Whether that one comes of a message that nobody received.
     forced: bool,
+    /// Its maximum was over while it had the lock, and its goroutine has unlocked.
+    put_out: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -294,6 +296,7 @@ impl Machine for FakeLocker {
             unlocks: Vec::new(),
             unlocking: false,
             forced: false,
+            put_out: false,
         }
     }
 
@@ -357,6 +360,7 @@ impl FakeLocker {
             // A1
             (Phase::AtRest, Request::Lock(span)) => {
                 self.objects += 1;
+                self.put_out = false;
                 (self.context, self.offered) = (now.mono + span, Instant::MAX);
                 self.receive = now.mono;
                 self.go(Phase::Creating, out);
@@ -534,9 +538,10 @@ impl FakeLocker {
             return;
         }
         self.unlocks.sort_by_key(|(at, _)| *at);
-        if let Some((_, object)) = self.unlocks.first().filter(|(at, _)| now.mono >= *at) {
+        if let Some((_, object)) = self.unlocks.first().copied().filter(|(at, _)| now.mono >= *at) {
             self.unlocking = true;
-            out.store(Call::Unlock, FakeOp::Unlock(*object));
+            self.put_out |= object == self.object() && self.is_received();
+            out.store(Call::Unlock, FakeOp::Unlock(object));
         }
     }
 }
@@ -582,10 +587,13 @@ impl Subject for FakeLocker {
         }
     }
 
-    /// The mutex is held by whoever waits with it; or an unlock comes of what was never locked.
+    /// The mutex is held by whoever waits with it; or an unlock comes of what was never locked, or of a maximum.
     fn knot(&self) -> Option<Knot> {
         if self.forced {
             return Some(Knot::Ghost);
+        }
+        if self.put_out {
+            return Some(Knot::Dropped);
         }
         match self.phase {
             Phase::Locking { .. } | Phase::GivingUp => Some(Knot::Table),

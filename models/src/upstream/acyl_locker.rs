@@ -27,7 +27,7 @@
 //! | G2 | any with a goroutine | the listener's connection breaks | it still waits | the same | it ends in silence (L4) |
 //! | G3 | locking | the offer is over | | locking | queue an unlock |
 //! | G4 | holding | the offer is over | | holding | unlock; nobody is told (L2) |
-//! | F1 | failed | | its caller would wait for ever | pausing, 1 s | |
+//! | F1 | failed | | its caller would wait for ever | pausing | |
 //! | F2 | failed | | | at rest | event denied |
 //!
 //! # What is left out, and what is assumed
@@ -77,6 +77,8 @@ pub struct AcylConfig {
     pub room: u32,
     /// Between two looks at what a real server would say by itself. 1 s.
     pub poll: Span,
+    /// How long a caller who would wait for ever pauses when `Lock` has failed. 1 s.
+    pub pause: Span,
 }
 
 impl Default for AcylConfig {
@@ -93,6 +95,7 @@ impl Default for AcylConfig {
             session_timeout: Span::from_secs(15),
             room: 100,
             poll: Span::from_secs(1),
+            pause: Span::from_secs(1),
         }
     }
 }
@@ -448,7 +451,7 @@ impl AcylLocker {
                 let pin = pin.clone();
                 if failed {
                     self.leaked += 1;
-                    return self.fail(now, &pin, out);
+                    return self.fail(config, now, &pin, out);
                 }
                 self.listen(config, pin, config.reconnect, out);
             }
@@ -528,7 +531,7 @@ impl AcylLocker {
         out.forget(Call::Receive);
         out.store(Call::Cancel, PgOp::Cancel(pin.session));
         self.failing = Some((vec![pin.session, pin.listener], now.mono + config.preemption_timeout));
-        self.fail(now, pin, out);
+        self.fail(config, now, pin, out);
     }
 
     fn close_failing(&mut self, out: Out<'_>) {
@@ -544,9 +547,9 @@ impl AcylLocker {
     }
 
     /// F1, F2
-    fn fail(&mut self, now: Now, pin: &Pin, out: Out<'_>) {
+    fn fail(&mut self, config: &AcylConfig, now: Now, pin: &Pin, out: Out<'_>) {
         if pin.context == Instant::MAX {
-            self.phase = Phase::Pausing { until: now.mono + Span::from_secs(1) };
+            self.phase = Phase::Pausing { until: now.mono + config.pause };
         } else {
             self.phase = Phase::AtRest;
             out.event(Event::Failed);

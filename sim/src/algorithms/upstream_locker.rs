@@ -41,7 +41,51 @@ fn acyl_locker() -> Registration<AcylLocker> {
         ])
         .meets(faults())
         .suffers(FaultSet::of(&[Fault::CutToStore, Fault::ErrorBefore, Fault::ForgetUnlock]))
-        .known_defects(&[L1, L2, L4, L3, L7, L9, L5, L6])
+        .plainer(plainer_acyl)
+        .known_defects(&[L1, L2, L4, L7, L3, L9, L5, L6])
+}
+
+/// The options that the original lets its users choose, fewer connections, callers who are in no hurry, and how often the
+/// model looks. What is constant in the original stays, and every locker has room for the two connections that it needs.
+fn plainer_acyl(config: &AcylConfig) -> Vec<AcylConfig> {
+    let own = [config.lock_timeout, config.max_lock_duration, config.preemption_timeout, config.lock_delay];
+    let all = options(own).flat_map(|([lock, max, preemption, delay], poll)| {
+        let environments = [(config.room, config.pause), (6, config.pause), (6, Span::from_secs(60))];
+        environments.map(|(room, pause)| AcylConfig {
+            lock_timeout: lock,
+            max_lock_duration: max,
+            preemption_timeout: preemption,
+            lock_delay: delay,
+            poll,
+            room,
+            pause,
+            ..config.clone()
+        })
+    });
+    all.filter(|other| other != config).collect()
+}
+
+/// A lock timeout, a maximum duration, a preemption timeout and a lock delay.
+type Options = [Span; 4];
+
+/// These options and others that users may choose, each with polls that are seldom, but not so seldom that a model misses
+/// what would happen in time.
+fn options(own: Options) -> impl Iterator<Item = (Options, Span)> {
+    let millis = |of: [u64; 4]| of.map(Span::from_millis);
+    let others = [
+        [20_000, 40_000, 10_000, 100],
+        [10_000, 10_000, 4_000, 100],
+        [8_000, 8_000, 2_000, 1_000],
+        [2_000, 3_000, 1_000, 100],
+    ];
+    let polls = [500, 1_000, 2_000, 5_000].map(Span::from_millis);
+    [own].into_iter().chain(others.map(millis)).flat_map(move |of| {
+        let [lock, _, preemption, _] = of;
+        polls
+            .into_iter()
+            .filter(move |poll| *poll * 2 <= preemption && *poll * 4 <= lock)
+            .map(move |poll| (of, poll))
+    })
 }
 
 /// Its defaults, but for a maximum that matters within a run, lock delays that let somebody hold, and few connections.
@@ -57,6 +101,11 @@ fn acyl_config(dice: &mut Dice) -> AcylConfig {
 
 fn has(violation: &Violation, knot: Knot) -> bool {
     violation.facts.knot == Some(knot)
+}
+
+/// Whether somebody waits for a lock that another one has.
+fn is_kept_out(violation: &Violation) -> bool {
+    violation.property == Property::Progress && violation.other.is_some()
 }
 
 const L1: Defect = Defect {
@@ -76,8 +125,14 @@ const L2: Defect = Defect {
 const L3: Defect = Defect {
     label: "L3",
     sentence: "after its first message nobody watches a holder: no release, no maximum, no word of a lost session",
-    breaks: &[Property::BoundedHold, Property::BelievedExclusion, Property::PreemptionNoticed],
-    recognise: |violation| has(violation, Knot::Delivered),
+    breaks: &[
+        Property::BoundedHold,
+        Property::BelievedExclusion,
+        Property::PreemptionNoticed,
+        Property::Progress,
+    ],
+    // Who holds and does not go keeps those out who wait, whatever they know.
+    recognise: |violation| has(violation, Knot::Delivered) || is_kept_out(violation),
 };
 
 const L4: Defect = Defect {
@@ -121,7 +176,7 @@ const L9: Defect = Defect {
     label: "L9",
     sentence: "what fails to notify keeps its connection for ever, until there is none left",
     breaks: &[Property::Progress],
-    recognise: |violation| !has(violation, Knot::Pooled),
+    recognise: |violation| violation.other.is_none(),
 };
 
 /// The fake provider: goroutines of one process share a slot, so that nothing is lost on the way; they may be slow.
@@ -137,7 +192,18 @@ fn acyl_fake_locker() -> Registration<FakeLocker> {
     )
     .promises(&[Property::BelievedExclusion, Property::OwnerOnlyRelease, Property::Progress])
     .meets(FaultSet::of(&[Fault::Pause, Fault::Cancel, Fault::ForgetUnlock, Fault::UnlockTwice]))
+    .plainer(plainer_fake)
     .known_defects(&[F1, F3, F4, F2])
+}
+
+/// As [`plainer_acyl`].
+fn plainer_fake(config: &FakeConfig) -> Vec<FakeConfig> {
+    let own = [config.lock_timeout, config.max_lock_duration, config.preemption_timeout, config.lock_delay];
+    let all =
+        options(own).map(|([lock_timeout, max_lock_duration, preemption_timeout, lock_delay], poll)| {
+            FakeConfig { lock_timeout, max_lock_duration, preemption_timeout, lock_delay, poll }
+        });
+    all.filter(|other| other != config).collect()
 }
 
 const F1: Defect = Defect {
@@ -165,6 +231,6 @@ const F4: Defect = Defect {
     label: "F4",
     sentence: "an unlock of what was never locked waits, and eats the token of the next one who locks",
     breaks: &[Property::BelievedExclusion],
-    // Its token was not taken out by anybody: it was never there.
-    recognise: |violation| violation.facts.fate == Fate::Natural,
+    // Its token was not taken out by anybody, its own goroutine neither: it was never there.
+    recognise: |violation| violation.facts.fate == Fate::Natural && !has(violation, Knot::Dropped),
 };
