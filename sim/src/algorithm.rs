@@ -10,6 +10,7 @@ use fencepost_models::trace::{self, Divergence, FORMAT, Header, Shows, Step, Tra
 use fencepost_models::world::{Setup, World};
 use rand_chacha::ChaCha8Rng;
 
+use crate::causes::causes;
 use crate::check::{self, Case, Check, CheckPlan, Checked, Counterexample, Progress, Ticks, Witness};
 use crate::scenario::{Scenario, Shape, Storm};
 use crate::scheduler::{End, Outcome, Simulator, Takeovers, take_over};
@@ -396,7 +397,13 @@ impl<M: Subject> Algorithm for Registration<M> {
             violations: world.verdict().violations().to_vec(),
             ledger: world.ledger().clone(),
         };
-        Ok(Replayed { story: teller.finish(&outcome.violations), outcome, divergence })
+        let mut story = teller.finish(&outcome.violations);
+        if let Some(shows) = &trace.header.shows {
+            let target = |violation: &Violation| self.card.is_shown(shows, violation);
+            let causes = causes::<M>(&setup, &trace.steps, self.judged(&trace.header), target);
+            causes.into_iter().for_each(|causes| story.trace_back(&causes));
+        }
+        Ok(Replayed { story, outcome, divergence })
     }
 
     fn check_plan(&self) -> Option<&CheckPlan> {

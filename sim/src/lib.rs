@@ -11,6 +11,7 @@
 
 mod algorithm;
 mod algorithms;
+mod causes;
 mod check;
 mod cli;
 mod hunt;

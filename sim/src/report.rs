@@ -64,10 +64,17 @@ fn pad(text: &str, to: usize) -> String {
 /// A story of so few lines is told whole.
 const SHORT: usize = 13;
 
+/// What the gist of a story tells: all of it, if it is short; otherwise what is out of the ordinary, and does not go aside
+/// from the failure.
+pub fn told(story: &Story) -> impl Iterator<Item = &Line> {
+    let is_short = story.lines.len() <= SHORT;
+    let matters = |line: &&Line| (line.notable && line.causal) || !line.broken.is_empty();
+    story.lines.iter().filter(move |line| is_short || matters(line))
+}
+
 /// The gist of a story: what matters, and who believes what.
 pub fn gist(story: &Story) -> String {
-    let is_short = story.lines.len() <= SHORT;
-    let lines: Vec<_> = story.lines.iter().filter(|line| line.notable || is_short).collect();
+    let lines: Vec<_> = told(story).collect();
     let column = lines.iter().map(|line| width(&line.text)).max().unwrap_or(0).min(76);
     let mut text = String::new();
     let mut before = String::new();
@@ -88,13 +95,20 @@ pub fn gist(story: &Story) -> String {
     text
 }
 
+/// How many of a story's events the failure comes from, if it is not told whole.
+fn needed(story: &Story, events: usize) -> String {
+    let fewer = story.causal.filter(|causal| *causal < events && story.lines.len() > SHORT);
+    fewer.map_or_else(String::new, |causal| format!(", {causal} of them causal"))
+}
+
 /// One find, as a hunt prints it.
 pub fn find(find: &Find, card: &Card, file: Option<&str>) -> String {
     let known = match find.group.defect {
         Some(label) => format!("known as {label}"),
         None => style("not a known defect").red().bold().to_string(),
     };
-    let shrunk = format!("shrunk from {} events to {}", thousands(find.steps as u64), find.trace.steps.len());
+    let (steps, events) = (thousands(find.steps as u64), find.trace.steps.len());
+    let shrunk = format!("shrunk from {steps} events to {events}{}", needed(&find.story, events));
     let mut text = format!(
         "\n{} {}    {known} · seed {} · {shrunk}\n",
         style("✗").red().bold(),
@@ -203,8 +217,8 @@ fn defects(report: &Report, card: &Card) -> String {
     let mut text = format!("\n{}\n", style("known defects").bold());
     let _ = writeln!(
         text,
-        "  {:<7}{:>8}{:>13}{:>11}{:>8}   what is wrong",
-        "label", "first", "after seeds", "in seeds", "events"
+        "  {:<7}{:>8}{:>13}{:>11}{:>8}{:>8}{:>6}   what is wrong",
+        "label", "first", "after seeds", "in seeds", "events", "causal", "told"
     );
     for defect in &card.defects {
         let row = match report.find(defect.label) {
@@ -212,9 +226,11 @@ fn defects(report: &Report, card: &Card) -> String {
                 let all = report.groups.iter().filter(|group| group.defect == Some(defect.label));
                 let count: u64 = all.map(|group| group.count).max().unwrap_or(0);
                 let (seed, events) = (find.group.first(), find.trace.steps.len());
-                format!("{seed:>8}{:>13}{:>11}{events:>8}", thousands(find.after), thousands(count))
+                let (causal, told) = (find.story.causal.unwrap_or(events), told(&find.story).count());
+                let found = format!("{seed:>8}{:>13}{:>11}", thousands(find.after), thousands(count));
+                format!("{found}{events:>8}{causal:>8}{told:>6}")
             }
-            None => format!("{:>8}{:>13}{:>11}{:>8}", "-", "not found", "-", "-"),
+            None => format!("{:>8}{:>13}{:>11}{:>8}{:>8}{:>6}", "-", "not found", "-", "-", "-", "-"),
         };
         let _ = writeln!(text, "  {:<7}{row}   {}", style(defect.label).bold(), defect.sentence);
     }
@@ -252,32 +268,71 @@ pub fn ledger(ledger: &Ledger, runs: u64) -> String {
 /// How many lines before the deciding event a timeline shows, unless it shows all.
 const CONTEXT: usize = 60;
 
-/// A timeline: a lane for each instance, the time, what happened.
+/// A timeline: a lane for each instance, the time, what happened. Unless it shows all, that is what the failure comes from,
+/// if that is known, or what comes before it.
 pub fn timeline(story: &Story, all: bool) -> String {
-    let deciding = story.lines.iter().position(|line| !line.broken.is_empty());
-    let (first, last) = match deciding {
-        Some(_) | None if all => (0, story.lines.len()),
-        Some(at) => (at.saturating_sub(CONTEXT), (at + 6).min(story.lines.len())),
-        None => (story.lines.len().saturating_sub(CONTEXT), story.lines.len()),
-    };
     let lanes = story.lines.iter().map(|line| line.looks.len()).max().unwrap_or(0);
     let names: Vec<_> =
         (0..lanes as u32).map(|id| fencepost_models::subject::InstanceId(id).to_string()).collect();
     let mut text = format!("{:>12}  {}  what happened\n", "time", names.join(" "));
-    if first > 0 {
-        let _ = writeln!(text, "{:>12}  … {first} events before; --all shows them", "");
-    }
-    for line in &story.lines[first..last] {
-        text += &timeline_row(line, &names);
-    }
-    if last < story.lines.len() {
-        let _ = writeln!(text, "{:>12}  … {} events after; --all shows them", "", story.lines.len() - last);
+    match story.causal {
+        Some(_) if !all => causal_rows(&mut text, story, &names),
+        Some(_) | None => plain_rows(&mut text, story, &names, all),
     }
     let _ = writeln!(
         text,
         "\n· idle   ○ waits   ● believes it holds   ◐ holds no more   ‖ paused   ◉ paused, believing   ✗ down"
     );
     text
+}
+
+fn plain_rows(text: &mut String, story: &Story, names: &[String], all: bool) {
+    let deciding = story.lines.iter().position(|line| !line.broken.is_empty());
+    let (first, last) = match deciding {
+        Some(_) | None if all => (0, story.lines.len()),
+        Some(at) => (at.saturating_sub(CONTEXT), (at + 6).min(story.lines.len())),
+        None => (story.lines.len().saturating_sub(CONTEXT), story.lines.len()),
+    };
+    if first > 0 {
+        let _ = writeln!(text, "{:>12}  … {first} events before; --all shows them", "");
+    }
+    story.lines[first..last].iter().for_each(|line| *text += &timeline_row(line, names));
+    if last < story.lines.len() {
+        let _ = writeln!(text, "{:>12}  … {} events after; --all shows them", "", story.lines.len() - last);
+    }
+}
+
+/// So many quiet moments in a row are told as one.
+const QUIET: usize = 6;
+
+/// The moments that the failure comes from. Where nothing but polling happens for long, one row says so.
+fn causal_rows(text: &mut String, story: &Story, names: &[String]) {
+    let lines: Vec<_> = story.lines.iter().filter(|line| line.causal || !line.broken.is_empty()).collect();
+    let is_quiet = |line: &Line| !line.notable && !line.fault && line.broken.is_empty();
+    for run in lines.chunk_by(|one, next| is_quiet(one) && is_quiet(next)) {
+        match run {
+            [first, .., last] if run.len() >= QUIET => {
+                let (wakes, until) = (wakes(run, names), clock(last.at));
+                let row = format!("{} quiet events until {until}{wakes}", run.len());
+                let _ =
+                    writeln!(text, "{:>12}  {}  … {row}", clock(first.at), " ".repeat(names.join(" ").len()));
+            }
+            _ => run.iter().for_each(|line| *text += &timeline_row(line, names)),
+        }
+    }
+    let aside = story.lines.iter().filter(|line| line.step.is_some()).count() - story.causal.unwrap_or(0);
+    if aside > 0 {
+        let _ =
+            writeln!(text, "{:>12}  … {aside} events aside, which change nothing here; --all shows them", "");
+    }
+}
+
+/// How often each has woken.
+fn wakes(run: &[&Line], names: &[String]) -> String {
+    let count =
+        |name: &String| run.iter().filter(|line| line.text.starts_with(&format!("{name} wakes"))).count();
+    let counts = names.iter().map(|name| (name, count(name))).filter(|(_, count)| *count > 0);
+    counts.map(|(name, count)| format!("; {name} wakes {count} ×")).collect()
 }
 
 fn timeline_row(line: &Line, names: &[String]) -> String {

@@ -383,7 +383,7 @@ impl<M: Subject, T: Fn(&Violation) -> bool> Shrinker<'_, M, T> {
 }
 
 /// Whose step it is.
-fn actor(deed: &Deed) -> Option<InstanceId> {
+pub(crate) fn actor(deed: &Deed) -> Option<InstanceId> {
     let mut found = None;
     each_name(&mut deed.clone(), |id| found = Some(*id));
     found

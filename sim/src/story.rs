@@ -65,6 +65,8 @@ pub struct Line {
     pub notable: bool,
     /// What is broken here.
     pub broken: Vec<String>,
+    /// Whether the failure that is told of comes from it; true, if nobody has asked.
+    pub causal: bool,
 }
 
 /// What happened.
@@ -72,6 +74,18 @@ pub struct Line {
 pub struct Story {
     /// Moment by moment.
     pub lines: Vec<Line>,
+    /// From how many events the failure comes; `None`, if nobody has asked.
+    pub causal: Option<usize>,
+}
+
+impl Story {
+    /// Notes which of the steps the failure comes from.
+    pub(crate) fn trace_back(&mut self, causes: &[bool]) {
+        for line in &mut self.lines {
+            line.causal = line.step.is_none_or(|step| causes.get(step).copied().unwrap_or_default());
+        }
+        self.causal = Some(causes.iter().filter(|is_cause| **is_cause).count());
+    }
 }
 
 /// Listens to a run.
@@ -94,7 +108,16 @@ impl Teller {
         let looks: Vec<_> = (0..world.instances().len()).map(|index| look(world, index)).collect();
         let (text, fault, notable) = self.describe(world, action);
         let at = world.now().as_nanos();
-        self.lines.push(Line { at, step: Some(step), text, looks, fault, notable, broken: Vec::new() });
+        self.lines.push(Line {
+            at,
+            step: Some(step),
+            text,
+            looks,
+            fault,
+            notable,
+            broken: Vec::new(),
+            causal: true,
+        });
         self.note_entries(world);
         self.names.clear();
         self.names.extend(world.flights().map(|(id, flight)| {
@@ -118,7 +141,7 @@ impl Teller {
                 line.notable = true;
             }
         }
-        Story { lines: self.lines }
+        Story { lines: self.lines, causal: None }
     }
 
     /// An entry that has come to its end by itself since the last step.
@@ -137,7 +160,16 @@ impl Teller {
                 let looks = self.lines.last().map(|line| line.looks.clone()).unwrap_or_default();
                 let before = self.lines.last().map_or(0, |line| line.at);
                 let (at, step, fault, notable) = (end.as_nanos().max(before), None, false, true);
-                self.lines.push(Line { at, step, text, looks, fault, notable, broken: Vec::new() });
+                self.lines.push(Line {
+                    at,
+                    step,
+                    text,
+                    looks,
+                    fault,
+                    notable,
+                    broken: Vec::new(),
+                    causal: true,
+                });
             }
         }
     }
