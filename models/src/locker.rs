@@ -45,6 +45,11 @@ fn bid(patience: Option<Span>) -> Request {
     Request::Lock(Bid { message: Arc::default(), priority: 0, patience })
 }
 
+/// The lock delay on the slowest clock.
+fn delay(config: &LockerTerms) -> Span {
+    config.delay() + config.delay().portion(Mutex::drift(config.mutex()))
+}
+
 impl Subject for Locker {
     const READS_WALL: bool = false;
     const PREEMPTS: bool = true;
@@ -104,6 +109,15 @@ impl Subject for Locker {
             Span::MAX => Span::ZERO,
             contention => contention,
         }
+    }
+
+    /// What a mutex takes, and then the lock delay.
+    fn takeover(config: &LockerTerms) -> Span {
+        Mutex::takeover(config.mutex()) + delay(config)
+    }
+
+    fn handover(config: &LockerTerms) -> Span {
+        Mutex::handover(config.mutex()) + delay(config)
     }
 
     fn preemption(config: &LockerTerms) -> Preemption {

@@ -103,6 +103,16 @@ impl Subject for WriterLease<JobId> {
         (config.term() + config.config().retry_interval.into()) * 4
     }
 
+    /// The longest wait, and then what it takes to be granted the lock, if there is one.
+    fn takeover(config: &WriterTerms) -> Span {
+        let waits = config.wait(u32::MAX, Draw(u32::MAX)).max(config.courtesy());
+        waits + waits.portion(Self::drift(config)) + config.mutex().map_or(Span::ZERO, Mutex::takeover)
+    }
+
+    fn handover(config: &WriterTerms) -> Span {
+        Self::takeover(config)
+    }
+
     fn patience(config: &WriterTerms, followed: Span, cuts: [u32; 2]) -> Span {
         if config.mutex().is_some() {
             return Span::MAX;

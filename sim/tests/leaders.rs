@@ -76,16 +76,24 @@ fn a_check_rejects_what_a_hunt_rejects() {
 
 #[test]
 fn a_takeover_takes_no_longer_than_is_promised() {
-    for name in ["flag", "mutex", "upstream/ocm-flag"] {
+    let ours = ["flag", "mutex", "locker", "writer-lease", "writer-lease-locked"];
+    for name in ours.into_iter().chain(["upstream/ocm-flag"]) {
         let rows = algorithm(name).takeovers(3, 150).expect("it says how it is usually configured");
         assert_eq!(rows.len(), 4);
         for row in rows {
             let (longest, bound) =
                 (row.longest().expect("some were taken over"), row.bound.expect("a bound"));
             assert!(row.never == 0 && longest <= bound, "{name}, {:?}: {longest} of {bound}", row.end);
-            let is_prompt = row.end == End::Release && row.hints && name != "upstream/ocm-flag";
+            let is_prompt = row.end == End::Release && row.hints && ["flag", "mutex"].contains(&name);
             assert!(!is_prompt || longest.as_secs_f64() < 1.0, "{name}: a hint shortens it to {longest}");
         }
+    }
+    for name in ["upstream/acyl-locker", "upstream/openshift-writerlease"] {
+        let rows = algorithm(name).takeovers(3, 50).expect("it says how it is usually configured");
+        assert!(
+            rows.iter().all(|row| row.bound.is_none() && row.times.len() == 50),
+            "{name} promises nothing"
+        );
     }
     assert!(algorithm("job").takeovers(3, 1).is_none());
 }

@@ -25,6 +25,7 @@ fn locker() -> Registration<Locker> {
         // What a mutex does, and that newer requests are heard of, holding is bounded, and somebody gets in.
         .also(&Property::OF_PREEMPTION)
         .exhaustive(plans::locker(), |ticks| plans::locker_cases(ticks, None))
+        .usually(sound(&LockerConfig::default()))
 }
 
 /// Lengths that are short enough for each of them to matter within a run.

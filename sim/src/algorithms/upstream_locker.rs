@@ -41,6 +41,7 @@ fn acyl_locker() -> Registration<AcylLocker> {
         ])
         .meets(faults())
         .suffers(FaultSet::of(&[Fault::CutToStore, Fault::ErrorBefore, Fault::ForgetUnlock]))
+        .usually(AcylConfig::default())
         .plainer(plainer_acyl)
         .known_defects(&[L1, L2, L4, L7, L3, L9, L5, L6])
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fencepost::mutex::Fairness;
+use fencepost::mutex::{Fairness, MutexConfig};
 use fencepost::time::{Ppm, Span};
 use fencepost::writer::{Arbiter, Backoff, WriterConfig, WriterLease, WriterProtection, WriterTerms};
 use fencepost_models::fault::{Fault, FaultSet};
@@ -57,8 +57,13 @@ fn by_work() -> Registration<Writer> {
     Registration::new("writer-lease", "leadership by competing to do work", |dice| terms(dice, false, None))
         .promises(&BY_WORK)
         .exhaustive(plans::writer(false), |ticks| plans::writer_cases(ticks, false, None))
+        .usually(usual(Arbiter::Work))
         .meets(faults_without_store())
         .suffers(FaultSet::of(&[Fault::CallbackFails]))
+}
+
+fn usual(arbiter: Arbiter) -> WriterTerms {
+    WriterConfig { arbiter, ..WriterConfig::default() }.terms().expect("the defaults are sound")
 }
 
 fn by_lock() -> Registration<Writer> {
@@ -67,6 +72,7 @@ fn by_lock() -> Registration<Writer> {
     })
     .promises(&BY_LOCK)
     .exhaustive(plans::writer(true), |ticks| plans::writer_cases(ticks, true, None))
+    .usually(usual(Arbiter::Lock(MutexConfig::default())))
     .suffers(FaultSet::of(&[Fault::CallbackFails]))
 }
 
@@ -181,6 +187,7 @@ fn original() -> Registration<Writerlease> {
         Property::Promptness,
     ])
     .exhaustive(plans::writerlease(), plans::writerlease_cases)
+    .usually(WriterleaseConfig::default())
     .meets(faults_without_store())
     .suffers(FaultSet::of(&[Fault::CallbackFails, Fault::Cancel]))
     .known_defects(&[W1, W2, W3, W4, W5, W6, W7, W8])

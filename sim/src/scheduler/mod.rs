@@ -147,7 +147,7 @@ impl<M: Subject> Simulator<M> {
                 Play::Lead => {}
             }
         }
-        if M::PLAY == Play::Write {
+        if M::PLAY == Play::Write && self.scenario.workload.varied {
             self.plan_wishes();
         }
         if self.scenario.heal < self.scenario.end {

@@ -3,7 +3,7 @@
 use fencepost::time::Span;
 use fencepost_models::clock::Time;
 use fencepost_models::property::PropertySet;
-use fencepost_models::subject::{Ask, InstanceId, Subject};
+use fencepost_models::subject::{Ask, InstanceId, JobId, Play, Subject, Writing};
 use fencepost_models::world::{Action, Stage, State};
 
 use super::Simulator;
@@ -65,6 +65,12 @@ impl Takeovers {
 /// A message takes so long at most, and may meet the pause between two attempts at its worst moment three times over.
 const ROUND_TRIPS: u64 = 3;
 
+/// Every object is to be something else so often, where leadership comes of work; a unit takes so long at most.
+const WISHES: Span = Span::from_secs(1);
+const UNIT: Span = Span::from_millis(50);
+/// Within so much time everybody sees what is wanted, and what was written.
+const SIGHT: Span = Span::from_millis(60);
+
 /// Lets a holder come to this end in each of so many seeds.
 pub(crate) fn take_over<M: Subject>(
     config: &M::Config,
@@ -77,11 +83,16 @@ pub(crate) fn take_over<M: Subject>(
     let mut scenario = Scenario::reference(config.clone(), ttl, instances, 1, longest);
     // Whoever holds does so for ever.
     (scenario.setup.hints, scenario.workload.hold_max, scenario.workload.varied) = (hints, Span::MAX, false);
+    if M::PLAY == Play::Write {
+        (scenario.setup.jobs, scenario.workload.hold_max) = (1, UNIT);
+        scenario.end = Time::ZERO + (M::ttl(config) + M::lateness(config)) * 4;
+    }
     let promised = match end {
         End::Crash | End::Partition => M::takeover(config),
         End::Release => M::handover(config),
     };
-    let traffic = scenario.setup.bounds.delay * 2 * ROUND_TRIPS;
+    let work = if M::PLAY == Play::Write { WISHES + SIGHT + UNIT } else { Span::ZERO };
+    let traffic = scenario.setup.bounds.delay * 2 * ROUND_TRIPS + work;
     let bound = (promised != Span::MAX).then(|| promised + traffic);
     let mut simulator = Simulator::<M>::new(0, scenario.clone(), PropertySet::default());
     let taken = (1..=seeds).map(|seed| simulator.take_over(seed, scenario.clone(), end));
@@ -98,6 +109,12 @@ impl<M: Subject> Simulator<M> {
     /// How long it takes from the end of a holder until another one holds; `None`, if that never happens.
     fn take_over(&mut self, seed: u64, scenario: Scenario<M::Config>, end: End) -> Option<Span> {
         self.begin(seed, scenario, false);
+        match M::PLAY {
+            // The newest wins: the one who is to take over asks when the holder has come to its end.
+            Play::Lock if M::PREEMPTS => self.others(InstanceId(0)).for_each(|id| _ = self.cancel_ask(id)),
+            Play::Write => self.plan_steady_wishes(),
+            Play::Lock | Play::Lead | Play::Job | Play::Once => {}
+        }
         while self.holder(None).is_none() {
             self.advance().then_some(())?;
         }
@@ -111,6 +128,11 @@ impl<M: Subject> Simulator<M> {
         self.scenario.drain = at;
         self.cancel_ask(last);
         self.end_holder(at, last, end);
+        if M::PREEMPTS
+            && let Some(next) = self.others(last).next()
+        {
+            self.act(at, Action::Ask(next, Ask::Lock));
+        }
         while self.holder(Some(last)).is_none() {
             self.advance().then_some(())?;
         }
@@ -127,6 +149,22 @@ impl<M: Subject> Simulator<M> {
             End::Release => {
                 let ask = if M::request(Ask::Unlock).is_some() { Ask::Unlock } else { Ask::Close };
                 self.act(at, Action::Ask(id, ask));
+            }
+        }
+    }
+
+    fn others(&self, but: InstanceId) -> impl Iterator<Item = InstanceId> + use<M> {
+        (0..self.scenario.setup.instances).map(InstanceId).filter(move |id| *id != but)
+    }
+
+    /// Now and then another value is wanted, which everybody sees in his own time.
+    fn plan_steady_wishes(&mut self) {
+        let (mut at, mut value) = (Time::ZERO, 0);
+        while at < self.scenario.end {
+            (at, value) = (at + WISHES, value + 1);
+            for id in (0..self.scenario.setup.instances).map(InstanceId) {
+                let lag = up_to(&mut self.streams.workload, SIGHT);
+                self.plan(at + lag, Action::Ask(id, Ask::Object(JobId(0), Writing::Wish(value))));
             }
         }
     }

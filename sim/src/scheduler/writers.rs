@@ -93,10 +93,18 @@ impl<M: Subject> Simulator<M> {
         let ending = if is_stormy && self.strikes(Some(Fault::CallbackFails)) {
             let rng = &mut self.streams.faults[Fault::CallbackFails as usize];
             [Ending::ErrorBefore, Ending::ErrorAfter, Ending::Panic][rng.random_range(0..3)]
+        } else if self.is_apart(id) {
+            Ending::ErrorBefore
         } else {
             Ending::Well
         };
         self.plan(now + hold, Action::Ask(id, Ask::Object(job, Writing::Conclude(ending))));
+    }
+
+    /// Whether nothing that an instance does arrives anywhere: where takeovers are measured, who is cut off from the store
+    /// is cut off from the objects.
+    fn is_apart(&self, id: InstanceId) -> bool {
+        !self.scenario.workload.varied && self.world.instance(id).cuts().0
     }
 
     /// What others see of it, when a caller has said something about an object.
