@@ -14,6 +14,7 @@
 //! | [`fault`] | what can go wrong, and the ledger of what did |
 //! | [`property`] | what must hold |
 //! | [`normal`] | when two worlds are the same, for a checker |
+//! | [`recorded`] | histories of real processes, judged by the same monitors |
 //! | [`trace`] | what was applied, written down and applied again |
 //! | [`digest`] | the hash of a run |
 //! | [`upstream`] | the originals, flaws included |
@@ -28,6 +29,7 @@ mod locker;
 pub mod normal;
 mod preempt;
 pub mod property;
+pub mod recorded;
 mod runs;
 pub mod store;
 pub mod subject;

@@ -273,6 +273,9 @@ pub struct Facts {
     /// It had been asked to yield.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub asked: bool,
+    /// The token of the culprit's write was lower than one before it, and the resource took it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub old_token: bool,
     /// The culprit's caller had ended its part.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub ended: bool,
@@ -326,6 +329,9 @@ impl Violation {
         let other = self.other.map_or_else(|| "another".to_owned(), |other| other.to_string());
         match self.property {
             Property::BelievedExclusion => format!("{other} and {culprit} both believe they hold the lock"),
+            Property::FencedExclusion if self.facts.old_token => {
+                format!("a write of {culprit} was accepted after one of {other}, whose token is newer")
+            }
             Property::FencedExclusion => format!("writes of {culprit} and {other} bear the same token"),
             Property::NoTheft => format!("{culprit} took the lock while the lease of {other} was good"),
             Property::OwnerOnlyRelease => format!("{culprit} deleted the entry of {other}"),
@@ -716,7 +722,7 @@ impl<M: Subject> World<M> {
         let resource = self.guarded_by(id);
         let fence = &mut self.fences[resource];
         if token < fence.token {
-            return;
+            return self.judge_old_write(id);
         }
         let before = std::mem::replace(fence, Fence { token, writer: Some((id, acquisition)) });
         if let Some((other, its_acquisition)) = before.writer
@@ -724,6 +730,19 @@ impl<M: Subject> World<M> {
             && (other, its_acquisition) != (id, acquisition)
         {
             self.violated(Property::FencedExclusion, id, Some(other), Facts::default());
+        }
+    }
+
+    /// A write arrives whose token is lower than one before it. A resource that is as it should be refuses it.
+    fn judge_old_write(&mut self, id: InstanceId) {
+        if !M::is_fenced(&self.config) {
+            let newer = self.fences[self.guarded_by(id)].writer.map(|(newer, _)| newer);
+            self.violated(
+                Property::FencedExclusion,
+                id,
+                newer,
+                Facts { old_token: true, ..Facts::default() },
+            );
         }
     }
 

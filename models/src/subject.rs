@@ -394,6 +394,14 @@ pub trait Subject: Machine<Config: Serialize + for<'de> Deserialize<'de>, Store:
         Self::takeover(config)
     }
 
+    /// Whether the guarded resource refuses tokens lower than the highest that it has seen.
+    fn is_fenced(_: &Self::Config) -> bool {
+        true
+    }
+
+    /// Whether it only says again what real processes were told; see [`crate::recorded`].
+    const IS_RECORDED: bool = false;
+
     /// Shows every name in a hint to `names`.
     fn relocate_message(message: &mut Self::Message, names: &mut Names) {
         let _ = (message, names);

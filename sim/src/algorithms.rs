@@ -5,6 +5,7 @@ mod ablation;
 mod jobs;
 mod leaders;
 mod locker;
+mod recorded;
 mod upstream_jobs;
 mod upstream_locker;
 mod writers;
@@ -27,6 +28,7 @@ use crate::scenario::pick;
 use ablation::{Ablation, ablation};
 
 pub(crate) use jobs::PROMISES as JOB_PROMISES;
+pub use recorded::recordings;
 
 /// The laboratory of `fencelab`.
 pub fn lab() -> Lab {

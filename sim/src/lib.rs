@@ -8,6 +8,7 @@
 //! | [`Algorithm::check`] | every order of events and faults within bounds, for unbounded time |
 //! | [`Lab`] | the whole command line over your algorithms |
 //! | [`algorithms()`] | ours, and the originals |
+//! | [`recordings()`] | histories of real processes |
 
 mod algorithm;
 mod algorithms;
@@ -25,7 +26,7 @@ mod story;
 mod timers;
 
 pub use algorithm::{Algorithm, Card, Defect, Dice, Registration, Replayed, Runner};
-pub use algorithms::{ablated, algorithms, lab};
+pub use algorithms::{ablated, algorithms, lab, recordings};
 pub use check::{
     Budget, Case, CheckPlan, Checked, Counterexample, Progress, Row, Ruling, Spend, Stopped, Ticks,
 };

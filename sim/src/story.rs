@@ -319,6 +319,7 @@ fn tell<M: Subject>(world: &World<M>) -> String {
             Told::Denied => format!("{id} does not get the lock"),
             Told::Released => format!("{id} has released"),
             Told::Lost => format!("{id} is told that it has lost the lock"),
+            Told::Extended if M::IS_RECORDED => format!("{id} holds"),
             Told::Extended => format!("{id} has renewed on request"),
             Told::Rejected => format!("{id} is told that this makes no sense now"),
             Told::Panicked => format!("{id} panics"),

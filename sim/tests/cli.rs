@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use fencepost_models::property::PropertySet;
 use serde_json::{Value, json};
 
 const UPSTREAM: &str = "upstream/plugin-api-mutex";
@@ -534,4 +535,47 @@ fn a_trace_takes_no_shape_from_the_command_line() {
     let dir = folder("shape");
     std::fs::write(dir.join("one.jsonl"), shrunk_trace(&dir)).expect("a file");
     is_refused(&dir, &["replay", "one.jsonl", "--hours", "1"], "go with --seed");
+}
+
+/// A history of real processes, as a torture writes it: the second was granted the lock while the first believed that it
+/// holds, and stood still.
+fn history() -> String {
+    use fencepost_models::recorded::{Locks, Recorded};
+    use fencepost_models::trace::{self, Trace};
+    use fencepost_models::world::World;
+
+    let granted = |at: u64, token: u32| json!({ "at": at, "said": "granted", "token": token, "until": at + 5_000_000_000 });
+    let first = json!([[granted(1_000_000_000, 1)]]);
+    let second = json!([[granted(3_000_000_000, 2)]]);
+    let config = json!({ "ttl": 5_000_000_000_u64, "attempts": 1, "fenced": true, "lives": [first, second] });
+    let bounds = json!({ "delay": 0, "slack": 0, "call": 0, "orphan": 0, "progress": 0 });
+    let setup = json!({ "config": config, "instances": 2, "resources": 1, "stores": 1, "hints": false, "bounds": bounds });
+    let header = json!({ "fencepost-trace": 1, "algorithm": "recorded/locks", "revision": 1, "seed": 7, "setup": setup });
+    let steps = [
+        json!({ "t": 0, "do": "ask", "who": "A", "what": "lock" }),
+        json!({ "t": 1_000_000_000, "do": "wake", "who": "A" }),
+        json!({ "t": 2_000_000_000, "do": "pause", "who": "A" }),
+        json!({ "t": 2_000_000_000, "do": "ask", "who": "B", "what": "lock" }),
+        json!({ "t": 3_000_000_000_u64, "do": "wake", "who": "B" }),
+    ];
+    let unended = steps.iter().fold(header.to_string(), |text, step| format!("{text}\n{step}"));
+    let end = json!({ "end": { "steps": steps.len(), "hash": "", "violations": [] } });
+    let mut trace = Trace::parse(&format!("{unended}\n{end}\n")).expect("a trace");
+    let mut world = World::<Recorded<Locks>>::new(&trace.setup().expect("a setup"), PropertySet::all());
+    trace::replay(&mut world, &trace.steps, |_, _, _| {}).expect("it can have happened");
+    trace.ending = trace::ending(&world);
+    trace.write()
+}
+
+#[test]
+fn a_history_of_real_processes_is_judged_and_drawn_and_neither_shrunk_nor_hunted() {
+    let dir = folder("history");
+    fs::write(dir.join("history.jsonl"), history()).expect("a file");
+    let said = fencelab(&dir, &["replay", "history.jsonl"]);
+    assert_eq!(said.status, BROKEN, "{}{}", said.out, said.err);
+    for line in ["A stands still", "B holds the lock, token 2", "A and B both believe they hold the lock"] {
+        assert!(said.out.contains(line), "{line:?} is not in\n{}", said.out);
+    }
+    is_refused(&dir, &["shrink", "history.jsonl"], "what happened cannot be made smaller; accepted: replay");
+    is_refused(&dir, &["hunt", "recorded/locks"], "there is no algorithm");
 }

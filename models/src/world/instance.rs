@@ -293,7 +293,12 @@ impl<M: Subject> World<M> {
         self.told.push((id, told));
         let ttl = M::ttl(&self.config);
         match told {
-            Told::Acquired(token) => self.hold(id, token, mono + ttl),
+            Told::Acquired(token) => {
+                self.hold(id, token, mono + ttl);
+                if M::IS_RECORDED {
+                    self.take_lease_for_belief(id);
+                }
+            }
             // Of jobs that are each run under a lock of its own, no monitor follows the locks.
             Told::Began(run) if M::PLAY == Play::Once => self.hold(id, run.token, Instant::MAX),
             Told::Began(run) => self.hold(id, run.token, mono + ttl),
@@ -310,6 +315,7 @@ impl<M: Subject> World<M> {
                 self.excuse();
             }
             Told::Writer(tidings) => self.hear_writer(id, tidings, mono),
+            Told::Extended if M::IS_RECORDED => self.take_lease_for_belief(id),
             Told::Extended
             | Told::Asked
             | Told::Rejected
@@ -335,6 +341,12 @@ impl<M: Subject> World<M> {
             let acquisition = instance.caller.acquisition;
             self.judge_write(id, token.0, acquisition);
         }
+    }
+
+    /// Nobody saw the renewals of a recorded holder: what its handle last said is all that is known of its lease.
+    fn take_lease_for_belief(&mut self, id: InstanceId) {
+        let instance = &mut self.instances[id.index()];
+        instance.lease_end = instance.machine.belief().unwrap_or(instance.lease_end);
     }
 
     /// A run is settled, and whoever takes part waits for the next one: that is another acquisition.

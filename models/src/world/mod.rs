@@ -106,7 +106,7 @@ pub struct World<M: Subject> {
 }
 
 /// By how much the monotonic clocks of instances differ when a run begins: nobody may compare them.
-const CLOCK_STEP: u64 = 1_000_000_007;
+pub(crate) const CLOCK_STEP: u64 = 1_000_000_007;
 
 impl<M: Subject> World<M> {
     /// A world in which nothing has happened yet.

@@ -17,17 +17,25 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use crate::algorithm::{Algorithm, Replayed};
+use crate::algorithms::recordings;
 use crate::report;
 use crate::scenario::{Faults, Shape};
 use check::{CheckArgs, ExploreArgs};
 use hunt::HuntArgs;
 use takeover::TakeoverArgs;
 
-/// The laboratory: algorithms, and the commands that work on all of them.
-#[derive(Default)]
+/// The laboratory: algorithms, and the commands that work on all of them. Histories of real processes it can replay,
+/// too.
 pub struct Lab {
     algorithms: Vec<Box<dyn Algorithm>>,
+    recordings: Vec<Box<dyn Algorithm>>,
     command: Option<String>,
+}
+
+impl Default for Lab {
+    fn default() -> Lab {
+        Lab { algorithms: Vec::new(), recordings: recordings(), command: None }
+    }
 }
 
 const AFTER: &str = "Examples:\n  hunt upstream/plugin-api-mutex     finds, shrinks and shows real failures of the original\n  hunt mutex --seeds 200000          looks for a failure of ours\n  hunt all --for 5m                  of each of ours\n  replay target/lab/plugin-api-mutex-M2.jsonl\n  check mutex --crashes 1            tries every order of events with one crash\n\nExit status: 0 nothing violated (of a check: all proved), 1 a violation found, 2 usage or input error,\n3 a check that hit a limit and proved nothing.";
@@ -273,6 +281,12 @@ impl Lab {
 
     fn shrink(&self, args: &ShrinkArgs, as_json: bool) -> Done {
         let (algorithm, trace) = self.read(&args.trace)?;
+        if self.recording(&trace).is_some() {
+            let name = &trace.header.algorithm;
+            return Err(format!(
+                "{name} is a history: what happened cannot be made smaller; accepted: replay"
+            ));
+        }
         let replayed = algorithm.replay(&trace).map_err(|error| error.to_string())?;
         if let Some(divergence) = &replayed.divergence {
             return Err(diverged(algorithm, &trace, &divergence.to_string()));
@@ -316,9 +330,17 @@ impl Lab {
         let text =
             String::from_utf8(bytes).map_err(|_| format!("{name} is no fencepost trace: it is not text"))?;
         let trace = Trace::parse(&text).map_err(|error| format!("{name}: {error}"))?;
-        let algorithm =
-            self.algorithm(&trace.header.algorithm).map_err(|error| format!("{name}: {error}"))?;
+        let algorithm = match self.recording(&trace) {
+            Some(recording) => recording,
+            None => self.algorithm(&trace.header.algorithm).map_err(|error| format!("{name}: {error}"))?,
+        };
         Ok((algorithm, trace))
+    }
+
+    /// What replays a trace that is a history of real processes.
+    fn recording(&self, trace: &Trace) -> Option<&dyn Algorithm> {
+        let mut all = self.recordings.iter().map(Box::as_ref);
+        all.find(|one| one.card().name == trace.header.algorithm)
     }
 }
 
