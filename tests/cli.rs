@@ -9,8 +9,10 @@
 
 mod shell;
 
+use std::fs;
 use std::io::{BufRead, BufReader};
-use std::process::Stdio;
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 use shell::*;
@@ -369,4 +371,24 @@ fn the_help_has_every_verb_examples_and_statuses() {
         assert_eq!(output.status.code(), Some(0));
         assert!(out(&output).contains("Exit status"), "{verb}");
     }
+}
+
+#[test]
+fn torture_is_handed_over_to_the_program_beside() {
+    let host = Host::new();
+    let own = host.path("fencepost");
+    fs::copy(env!("CARGO_BIN_EXE_fencepost"), &own).unwrap();
+    let torture =
+        || Command::new(&own).args(["torture", "--help", "--seed", "7"]).env("PATH", "").output().unwrap();
+    let missing = torture();
+    assert_eq!(missing.status.code(), Some(127));
+    let said = String::from_utf8_lossy(&missing.stderr);
+    assert!(said.contains("cannot run fencepost-torture") && said.contains("cargo install"), "{said}");
+
+    let beside = host.path("fencepost-torture");
+    fs::write(&beside, "#!/bin/sh\necho \"$@\"\nexit 3\n").unwrap();
+    fs::set_permissions(&beside, fs::Permissions::from_mode(0o755)).unwrap();
+    let found = torture();
+    assert_eq!(String::from_utf8_lossy(&found.stdout), "--help --seed 7\n", "it says itself what it can do");
+    assert_eq!(found.status.code(), Some(3));
 }

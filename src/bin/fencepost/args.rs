@@ -66,20 +66,32 @@ pub(crate) enum Verb {
     Show(ShowArgs),
     /// Take a lock away from whoever holds it.
     Release(ReleaseArgs),
+    /// Torture a store with real processes, and judge what they did. Needs fencepost-torture.
+    #[command(disable_help_flag = true)]
+    Torture(TortureArgs),
 }
 
 impl Verb {
-    pub(crate) fn common(&self) -> &Common {
+    /// How it speaks.
+    pub(crate) fn voice(&self) -> Voice {
         match self {
-            Verb::Lock(args) => &args.common,
-            Verb::Elect(args) => &args.common,
-            Verb::Every(args) => &args.common,
-            Verb::Once(args) => args.verb.common(),
-            Verb::Ls(args) => &args.common,
-            Verb::Show(args) => &args.common,
-            Verb::Release(args) => &args.common,
+            Verb::Lock(args) => args.common.voice(),
+            Verb::Elect(args) => args.common.voice(),
+            Verb::Every(args) => args.common.voice(),
+            Verb::Once(args) => args.verb.common().voice(),
+            Verb::Ls(args) => args.common.voice(),
+            Verb::Show(args) => args.common.voice(),
+            Verb::Release(args) => args.common.voice(),
+            Verb::Torture(_) => Voice { json: false, quiet: false },
         }
     }
+}
+
+#[derive(Args)]
+pub(crate) struct TortureArgs {
+    /// As `fencepost torture --help` has them.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "OPTIONS")]
+    pub(crate) args: Vec<OsString>,
 }
 
 #[derive(Args)]

@@ -56,6 +56,10 @@ pub(crate) enum Failure {
     Survey(#[from] SurveyError),
     #[error("cannot run {}: {source}", .program.to_string_lossy())]
     Spawn { program: OsString, source: io::Error },
+    #[error(
+        "cannot run fencepost-torture: {source}; it is installed beside fencepost with `cargo install --path torture`"
+    )]
+    Torture { source: io::Error },
     #[error("{0}")]
     Usage(String),
     #[error("{0}")]
@@ -88,8 +92,12 @@ impl Failure {
             }
             Failure::Once(OnceError::Closed) => UNAVAILABLE,
             Failure::Once(_) => USAGE,
-            Failure::Spawn { source, .. } if source.kind() == io::ErrorKind::NotFound => NOT_FOUND,
-            Failure::Spawn { .. } => NOT_EXECUTABLE,
+            Failure::Spawn { source, .. } | Failure::Torture { source }
+                if source.kind() == io::ErrorKind::NotFound =>
+            {
+                NOT_FOUND
+            }
+            Failure::Spawn { .. } | Failure::Torture { .. } => NOT_EXECUTABLE,
             Failure::Start(_) | Failure::System(_) => SYSTEM,
         }
     }

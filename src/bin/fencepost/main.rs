@@ -24,6 +24,7 @@ mod session;
 mod signals;
 mod tenure;
 mod times;
+mod torture;
 mod voice;
 
 use std::process::ExitCode;
@@ -39,7 +40,7 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return refuse(&error),
     };
-    let voice = cli.verb.common().voice();
+    let voice = cli.verb.voice();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::System);
     let ended = runtime.and_then(|runtime| runtime.block_on(carry_out(&cli.verb, voice)));
     let status = ended.unwrap_or_else(|failure| {
@@ -58,6 +59,7 @@ async fn carry_out(verb: &Verb, voice: Voice) -> Result<u8, Failure> {
         Verb::Ls(args) => look::list(args).await,
         Verb::Show(args) => look::show(args).await,
         Verb::Release(args) => release::run(args, voice).await,
+        Verb::Torture(args) => Err(torture::run(args)),
     }
 }
 
