@@ -3,6 +3,8 @@
 //! What a round comes to depends on the machine, so nothing here asks how long anything takes, or how often anything
 //! happens. What is planted is looked for in several rounds: one is enough.
 
+#![allow(clippy::unwrap_used, reason = "a test that fails says where")]
+
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
