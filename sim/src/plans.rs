@@ -74,23 +74,25 @@ fn mutex_in_ticks(ticks: &Ticks, fairness: Fairness, ablated: Option<Protection>
     }
 }
 
-/// The locker, unless something else is asked for. A second record, and who waits for whom, make for many states.
+/// The locker, unless something else is asked for: each fault by itself. A second record, and who waits for whom, make for
+/// many states.
 pub(crate) fn locker() -> CheckPlan {
-    CheckPlan { delay: 0, ..CheckPlan::default() }
+    let budget = [Spend::Pause, Spend::Crash, Spend::Unknown];
+    let budget = budget.into_iter().fold(Budget::NONE, |budget, what| budget.with(what, 1));
+    CheckPlan { delay: 0, apart: true, budget, ..CheckPlan::default() }
 }
 
 /// The locker without a protection, unless something else is asked for.
 pub(crate) fn ablated_locker(protection: LockerProtection) -> CheckPlan {
-    match protection {
-        LockerProtection::RevokeBeforeEntry => {
-            CheckPlan { budget: Budget::NONE.with(Spend::Pause, 1), ..locker() }
-        }
+    let budget = match protection {
+        LockerProtection::RevokeBeforeEntry => Budget::NONE.with(Spend::Pause, 1),
         LockerProtection::RecordedRequest
         | LockerProtection::ListenBeforeClaim
         | LockerProtection::WaiterLooks
         | LockerProtection::StormBound
-        | LockerProtection::OwnLimit => locker(),
-    }
+        | LockerProtection::OwnLimit => Budget::NONE,
+    };
+    CheckPlan { apart: false, budget, ..locker() }
 }
 
 /// The locker with a grace and a lock delay of a tick. What it is to do only after long is switched off.

@@ -2,9 +2,9 @@
 
 mod common;
 
-use fencepost_sim::{FaultSet, Faults, Property, hunt};
+use fencepost_sim::{Budget, CheckPlan, FaultSet, Faults, Property, Spend, hunt};
 
-use common::{algorithm, assert_known};
+use common::{algorithm, assert_known, assert_refuted};
 
 #[test]
 fn the_locker_survives_the_storm_and_every_fault_is_noticed() {
@@ -57,4 +57,24 @@ fn without_a_bound_a_storm_of_requests_starves_all() {
 #[test]
 fn without_its_own_limit_a_holder_goes_on() {
     check_ablation("ablation/locker-limit", 30, &[Property::BoundedHold]);
+}
+
+/// Every interleaving: what is proved, and in how many states, so that a lost transition fails here.
+#[test]
+fn a_locker_is_proved() {
+    let algorithm = algorithm("locker");
+    let usual = algorithm.check_plan().expect("it can be checked").clone();
+    let states = |budget: Budget| {
+        let plan = CheckPlan { budget, apart: false, ..usual.clone() };
+        let checked = algorithm.check(&plan, &|_| true).expect("the plan is sound").remove(0);
+        assert!(checked.is_proved(), "{budget:?}: {:?}", checked.rows);
+        (checked.states, checked.generated)
+    };
+    assert_eq!(states(Budget::NONE), (22_880, 74_302));
+    assert_eq!(states(Budget::NONE.with(Spend::ExtraUnlock, 1)), (54_028, 231_526));
+}
+
+#[test]
+fn a_check_finds_who_enters_beside_a_holder_that_was_not_revoked() {
+    assert_refuted("ablation/locker-revoke", Property::NoTheft);
 }
