@@ -100,7 +100,15 @@ fn mutex() -> Model<Mutex> {
     };
     let unasked = PropertySet::of(&[Property::Order, Property::Determinism, Property::Stability]);
     let judged = PropertySet::usual().without(unasked);
-    Model::new(Scope { setup, tick, budget: Budget::NONE, judged, keeps_facts: false, symmetry: true })
+    Model::new(Scope {
+        setup,
+        tick,
+        budget: Budget::NONE,
+        judged,
+        keeps_facts: false,
+        symmetry: true,
+        reduction: false,
+    })
 }
 
 /// What stateright can explore.

@@ -85,7 +85,15 @@ fn mutex(instances: u32, ttl: u32, symmetry: bool) -> Model<Mutex> {
     };
     let unasked = PropertySet::of(&[Property::Order, Property::Determinism, Property::Stability]);
     let judged = PropertySet::usual().without(unasked);
-    Model::new(Scope { setup, tick, budget: Budget::NONE, judged, keeps_facts: false, symmetry })
+    Model::new(Scope {
+        setup,
+        tick,
+        budget: Budget::NONE,
+        judged,
+        keeps_facts: false,
+        symmetry,
+        reduction: false,
+    })
 }
 
 /// How many states can be met within so many steps, for each number up to it, or until they are too many.

@@ -11,6 +11,7 @@
 //! [`Model`] is a [`stateright::Model`] too: its explorer and its checkers can be let loose on the same graph.
 
 mod explorer;
+mod first;
 mod frozen;
 
 use std::fmt;
@@ -242,6 +243,8 @@ pub struct Scope<C> {
     pub keeps_facts: bool,
     /// Whether instances that can be exchanged are, where the algorithm treats all alike.
     pub symmetry: bool,
+    /// Whether steps that need not wait for others go first, where that [loses nothing](Model::first).
+    pub reduction: bool,
 }
 
 /// The graph of everything that can happen within a [`Scope`].
@@ -300,7 +303,7 @@ impl<M: Subject> Model<M> {
 
     /// Whether instances that can be exchanged are.
     pub fn sorts(&self) -> bool {
-        let is_symmetric = !M::PLAY.has_jobs() && M::is_symmetric(&self.scope.setup.config);
+        let is_symmetric = M::PLAY != Play::Write && M::is_symmetric(&self.scope.setup.config);
         self.scope.symmetry && is_symmetric && self.scope.setup.resources == 1
     }
 

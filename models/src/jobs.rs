@@ -8,6 +8,7 @@ use fencepost::once::{self, Delivery, Once, OnceTerms, RunAt};
 use fencepost::run::{Key, Record, Work};
 use fencepost::time::{Instant, Ppm, Span};
 
+use crate::normal::Names;
 use crate::store::{LockKey, Named};
 use crate::subject::{Ask, JobId, Occurrence, Play, Run, Subject, Told};
 
@@ -114,6 +115,10 @@ impl Subject for Job {
         // An occurrence lies a period after the last run, and is compared with the clock a grace later.
         Self::period(config) + config.config().grace.into() + within
     }
+
+    fn is_symmetric(_: &JobTerms) -> bool {
+        true
+    }
 }
 
 /// Each job runs under a lock of its own. None of them is the one that the monitors of a lock follow.
@@ -211,8 +216,18 @@ impl Subject for Once<JobId, ()> {
         Span::from(config.config().refresh_interval) * 2 + each * u64::from(attempts)
     }
 
-    /// A wait is counted from when an answer was given, and that may be some time ago.
-    fn calendar_horizon(config: &OnceTerms) -> Span {
+    fn relocate_message(message: &mut once::Message<JobId>, names: &mut Names) {
+        let once::Message::Scheduled { due, .. } = message;
+        names.store_time(due);
+    }
+
+    /// A wait is counted from when an answer was given: as long ago as a time-out at most, unless it waited for an instance
+    /// that stood still. That is taken for a time to live then. Of what is remembered, only the order counts.
+    fn answer_horizon(config: &OnceTerms) -> Span {
         Self::ttl(config)
+    }
+
+    fn is_symmetric(_: &OnceTerms) -> bool {
+        true
     }
 }

@@ -9,6 +9,7 @@
 //! | an instant of a machine | its distance from now; older than the [horizon](Subject::horizon), it is just old |
 //! | a true time that a monitor keeps | its distance from now; beyond every bound, its rank among such |
 //! | a store time that a machine keeps | its rank: only the order of such counts |
+//! | the same, where lengths are added to it, or an answer is under way that is as old | its distance from the next one, up to the longest such length |
 //! | the expiry of an entry | its distance from the store's now |
 //! | revisions and tokens, incarnations, attempts, acquisitions | their ranks |
 //! | instances, where the algorithm treats all alike | sorted |
@@ -99,15 +100,16 @@ impl Axis {
         }
     }
 
-    /// Moves `origin` to `home`. What comes after it keeps its distance; of a gap before it, `far` is left at most.
-    fn shrink(&mut self, origin: u64, home: u64, far: u64) {
+    /// Moves `origin` to `home`. What comes after it keeps its distance; of a gap before it, that is left at most which
+    /// is `far` where the gap ends.
+    fn shrink(&mut self, origin: u64, home: u64, far: impl Fn(u64) -> u64) {
         let (mut last, mut last_moved) = (origin, home);
         self.moved.clear();
         self.moved.extend(self.points.iter().rev().map(|&point| {
             if point >= origin {
                 return home + (point - origin);
             }
-            last_moved -= (last - point).min(far);
+            last_moved -= (last - point).min(far(last));
             last = point;
             last_moved
         }));
@@ -160,6 +162,8 @@ pub struct Names {
     /// The same, where lengths are added to them, and the future counts too.
     store_times: Axis,
     keeps_distances: bool,
+    /// The oldest store time that an answer under way bears.
+    answered: StoreTime,
     /// Of each instance.
     incarnations: Vec<Ranks>,
     /// Of each instance.
@@ -186,6 +190,7 @@ impl Names {
         self.times.clear();
         self.stamps.clear();
         self.store_times.clear();
+        self.answered = StoreTime::MAX;
     }
 
     /// Whether points in time become distances from now.
@@ -218,6 +223,14 @@ impl Names {
         if self.measures() && *time != StoreTime::MAX {
             *time = moved((*time).max(self.store_now - self.late), self.store_now);
         }
+    }
+
+    /// The store time that an answer bears. Whoever gets it may count from then, as from nothing that it remembers.
+    fn answer(&mut self, at: &mut StoreTime) {
+        if self.pass == Pass::Survey && *at != StoreTime::ZERO {
+            self.answered = self.answered.min(*at);
+        }
+        self.store_time(at);
     }
 
     /// A reading of a wall clock to which an entry's life may be added.
@@ -263,7 +276,7 @@ impl Names {
         }
     }
 
-    fn instance(&mut self, id: &mut InstanceId) {
+    pub(crate) fn instance(&mut self, id: &mut InstanceId) {
         if self.pass == Pass::Permute {
             id.0 = self.places[id.index()];
         }
@@ -593,7 +606,7 @@ impl<M: Subject> Flight<M> {
             Leg::Request(op) => M::Store::relocate_op(op, names),
             Leg::Reply(answer, at) => {
                 M::Store::relocate_answer(answer, names);
-                names.store_time(at);
+                names.answer(at);
             }
             Leg::Write(token) => names.number(token),
             Leg::Hint(message) => M::relocate_message(message, names),
@@ -636,8 +649,10 @@ pub struct Normaliser {
     far: Span,
     /// For how long it counts that a holder was hit; zero, if nobody asks.
     hearing: Span,
-    /// Longer than any length that is added to a store time or a wall time.
+    /// Longer than any length that is added to a store time or a wall time that is remembered.
     calendar: Span,
+    /// The same of a store time that an answer bears.
+    answer: Span,
     tick: Span,
     order: Vec<u32>,
     colours: Vec<u64>,
@@ -684,6 +699,7 @@ impl Normaliser {
                 Span::ZERO
             },
             calendar: M::calendar_horizon(&setup.config),
+            answer: M::answer_horizon(&setup.config),
             tick: *tick,
             order: Vec::new(),
             colours: Vec::new(),
@@ -752,7 +768,8 @@ impl Normaliser {
     /// Makes what is long ago no longer than it need be.
     fn shrink<M: Subject>(&mut self, world: &World<M>, now: Time, budget: &Budget) {
         let names = &mut self.names;
-        names.times.shrink(now.as_nanos(), NOON, self.far.as_nanos());
+        let far = self.far.as_nanos();
+        names.times.shrink(now.as_nanos(), NOON, |_| far);
         // No wall clock shows less, now or ever.
         let left = |what: Spend| u64::from(budget.left(what));
         let behind = (names.ttl + self.tick) * left(Spend::Jump) + self.tick * left(Spend::Drift);
@@ -760,9 +777,12 @@ impl Normaliser {
         let (true_wall, true_noon) = (WALL_ORIGIN + now.as_nanos(), WALL_ORIGIN + NOON);
         let oldest = walls.map(Timestamp::as_nanos).fold(true_wall, u64::min) - behind.as_nanos();
         let whole_millis = (names.ttl.max(self.calendar).as_nanos() / MILLI + 2) * MILLI;
-        names.stamps.shrink(oldest, true_noon - (true_wall - oldest), whole_millis);
+        names.stamps.shrink(oldest, true_noon - (true_wall - oldest), |_| whole_millis);
         let grain = Span::from_nanos(1);
-        names.store_times.shrink(names.store_now.as_nanos(), NOON, (self.calendar + grain).as_nanos());
+        let [remembered, answered] = [self.calendar, self.answer].map(|span| (span + grain).as_nanos());
+        let oldest = names.answered.as_nanos();
+        let far = |end: u64| if end <= oldest { remembered } else { answered };
+        names.store_times.shrink(names.store_now.as_nanos(), NOON, far);
     }
 
     /// Drops what nothing will ever ask for again.
@@ -1066,11 +1086,13 @@ impl Normaliser {
         }
         names.pass = Pass::Permute;
         world.relocate(names);
+        world.runs.sort_begun();
         let places = &mut names.places;
         for index in 0..places.len() {
             while places[index] as usize != index {
                 let place = places[index] as usize;
                 world.instances.swap(index, place);
+                world.runs.swap(index, place);
                 places.swap(index, place);
             }
         }

@@ -31,7 +31,8 @@ struct Open {
 pub(crate) struct Begun {
     occurrence: Occurrence,
     times: u32,
-    by: InstanceId,
+    /// Who has begun it last, where anybody asks.
+    by: Option<InstanceId>,
 }
 
 /// What is known of one job.
@@ -223,7 +224,11 @@ impl Runs {
     pub(crate) fn relocate(&mut self, names: &mut Names) {
         for log in &mut self.logs {
             names.time(&mut log.last_began);
-            log.begun.iter_mut().for_each(|begun| relocate_occurrence(&mut begun.occurrence, names));
+            log.last_by.iter_mut().for_each(|by| names.instance(by));
+            for begun in &mut log.begun {
+                relocate_occurrence(&mut begun.occurrence, names);
+                begun.by.iter_mut().for_each(|by| names.instance(by));
+            }
             log.open.iter_mut().for_each(|open| open.relocate(names));
         }
         for player in &mut self.players {
@@ -244,7 +249,7 @@ impl Runs {
         for log in &mut self.logs {
             if !keeps_facts {
                 (log.last_by, log.overtaken) = (None, false);
-                log.begun.iter_mut().for_each(|begun| begun.by = InstanceId(0));
+                log.begun.iter_mut().for_each(|begun| begun.by = None);
             }
             if !has_spacing {
                 log.last_began = Time::ZERO;
@@ -273,12 +278,26 @@ impl Runs {
     pub(crate) fn put_begun(&mut self, begun: Vec<Vec<Begun>>, is_named: impl Fn(&Occurrence) -> bool) {
         for (log, mut begun) in self.logs.iter_mut().zip(begun) {
             begun.retain(|one| is_named(&one.occurrence));
-            begun.sort_unstable_by_key(|one| match one.occurrence {
+            log.begun = begun;
+        }
+        self.sort_begun();
+    }
+
+    /// Puts what has begun into the order of names.
+    pub(crate) fn sort_begun(&mut self) {
+        for log in &mut self.logs {
+            log.begun.sort_unstable_by_key(|one| match one.occurrence {
                 Occurrence::At(time) => (time.as_nanos(), 0),
                 Occurrence::Of(owner) => (owner.identity.0, owner.attempt),
                 Occurrence::Due(time) => (time.as_nanos(), 0),
             });
-            log.begun = begun;
+        }
+    }
+
+    /// Exchanges two instances.
+    pub(crate) fn swap(&mut self, one: usize, other: usize) {
+        if !self.players.is_empty() {
+            self.players.swap(one, other);
         }
     }
 
@@ -437,7 +456,7 @@ impl<M: Subject> World<M> {
         }
         let facts = Facts { beside, overtaken, ..Facts::default() };
         if let Some(other) = repeats {
-            self.violated(Property::OncePerOccurrence, id, Some(other), facts);
+            self.violated(Property::OncePerOccurrence, id, other, facts);
         }
         // Whoever stood still together with its clocks begins late what it had claimed.
         let may_judge = self.is_belief_judged();
@@ -510,15 +529,15 @@ impl<M: Subject> World<M> {
 }
 
 impl Log {
-    /// An occurrence begins. Gives who has begun it before, if that was once too often.
-    fn begin(&mut self, occurrence: Occurrence, by: InstanceId, most: u32) -> Option<InstanceId> {
+    /// An occurrence begins. Gives who has begun it before, as far as that is known, if that was once too often.
+    fn begin(&mut self, occurrence: Occurrence, by: InstanceId, most: u32) -> Option<Option<InstanceId>> {
         let found = self.begun.iter_mut().find(|begun| begun.occurrence == occurrence);
         if let Some(begun) = found {
             let before = begun.by;
-            (begun.times, begun.by) = (begun.times.saturating_add(1).min(most + 1), by);
+            (begun.times, begun.by) = (begun.times.saturating_add(1).min(most + 1), Some(by));
             return (begun.times > most).then_some(before);
         }
-        self.begun.push(Begun { occurrence, times: 1, by });
+        self.begun.push(Begun { occurrence, times: 1, by: Some(by) });
         None
     }
 }

@@ -412,6 +412,11 @@ pub trait Subject: Machine<Config: Serialize + for<'de> Deserialize<'de>, Store:
         Span::ZERO
     }
 
+    /// The same for the store time that an answer bears: for as long, a difference between it and a later time matters.
+    fn answer_horizon(config: &Self::Config) -> Span {
+        Self::calendar_horizon(config)
+    }
+
     /// Whether a newer request makes those give way who wait, and asks whoever holds to yield.
     const PREEMPTS: bool = false;
 

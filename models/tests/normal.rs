@@ -7,8 +7,8 @@ use std::collections::{BTreeSet, VecDeque};
 use common::liar::{self, Liar};
 use common::pair::{Taste, a_taste, check};
 use common::scopes::{
-    Shape, a_calls_scope, a_flag_scope, a_job_scope, a_locker_scope, a_mutex_scope, a_plugin_api_scope,
-    a_writer_scope, a_writerlease_scope,
+    Shape, a_calls_scope, a_flag_scope, a_job_scope, a_locker_scope, a_mutex_scope, a_once_scope,
+    a_plugin_api_scope, a_writer_scope, a_writerlease_scope,
 };
 use fencepost::flag::Flag;
 use fencepost::job::Job;
@@ -16,6 +16,7 @@ use fencepost::line::Owner;
 use fencepost::locker::Locker;
 use fencepost::machine::{Effect, Effects, Identity, Input, Machine, Relocate};
 use fencepost::mutex::{Call, Fairness, Freed, Mutex, MutexConfig, MutexTerms, Patience, Request};
+use fencepost::once::Once;
 use fencepost::store::{Answer, Entry, Op, Revision};
 use fencepost::time::{Instant, Now, Span, StoreTime, Timestamp};
 use fencepost::writer::WriterLease;
@@ -56,6 +57,11 @@ proptest! {
     #[test]
     fn nor_a_recurring_job(scope in a_job_scope(), taste in a_taste(), draws in some_draws()) {
         accepts::<Job>(scope, taste, &draws)?;
+    }
+
+    #[test]
+    fn nor_jobs_that_run_once(scope in a_once_scope(), taste in a_taste(), draws in some_draws()) {
+        accepts::<Once<JobId, ()>>(scope, taste, &draws)?;
     }
 
     #[test]
@@ -119,6 +125,7 @@ fn whoever_denies_what_it_depends_on_is_caught() {
     let paused = Shape::plain(1, 3).with(Spend::Pause, 2).of_plugin_api(2);
     assert!(!is_caught::<PluginApiMutex>(Just(paused.clone())));
     assert!(is_caught::<Liar<PluginApiMutex, { liar::DENIES_PHASE }>>(Just(paused)));
+    assert!(is_caught::<Liar<Once<JobId, ()>, { liar::DENIES_ANSWERS }>>(a_once_scope()));
 }
 
 #[test]

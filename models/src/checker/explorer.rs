@@ -163,6 +163,7 @@ pub struct Explorer<'a, M: Subject> {
     /// Whether what an instance does concerns nobody else.
     is_local: bool,
     sorts: bool,
+    reduces: bool,
     /// The node that is being left, or an instance alone.
     node: World<M>,
     /// Where a step is tried.
@@ -203,6 +204,7 @@ impl<'a, M: Subject> Explorer<'a, M> {
             parts: Parts::new(!is_local),
             is_local,
             sorts: model.sorts(),
+            reduces: model.reduces(),
             trial: node.clone(),
             node,
             nobody,
@@ -296,6 +298,8 @@ impl<'a, M: Subject> Explorer<'a, M> {
         for (at, step) in found.drain(..).enumerate() {
             let Step { print, row, order, is_fault, passes_time, violations } = step;
             let row = row.map_or(&[][..], |start| &self.rows[start..start + length]);
+            // What there is to wait for stands at the places of jobs, and those stay.
+            let order = if M::PLAY.has_jobs() { [0, 1, 2] } else { order };
             let (order, is_last) = (&order[..self.node.instances.len()], at + 1 == count);
             tell(self, Arrival { print, row, order, is_fault, passes_time, is_last, violations });
         }
@@ -319,6 +323,11 @@ impl<'a, M: Subject> Explorer<'a, M> {
         self.parts.thaw(row, &mut self.node, &mut budget);
         let mut choices = std::mem::take(&mut self.choices);
         self.model.choices(&self.node, NOON_TIME, &budget, &mut choices);
+        if self.reduces
+            && let Some(first) = self.model.first(&self.node, &choices, &mut self.trial)
+        {
+            choices.retain(|choice| choice.whose(&self.node) == Some(first));
+        }
         for &choice in &choices {
             let (world, mut now, mut budget) = (&mut self.trial, NOON_TIME, budget);
             world.become_like(&self.node);

@@ -3,7 +3,7 @@
 use fencepost::machine::{AnswerOf, Effect, Effects, Identity, Input, Machine, Relocate};
 use fencepost::store::Revision;
 use fencepost::time::{Instant, Now, Ppm, Span, StoreTime};
-use fencepost_models::subject::{Ask, Subject, Told};
+use fencepost_models::subject::{Ask, Play, Subject, Told};
 
 /// It tells the truth.
 pub(crate) const HONEST: u8 = 0;
@@ -23,6 +23,9 @@ pub(crate) const DENIES_HORIZON: u8 = 6;
 pub(crate) const DENIES_PHASE: u8 = 7;
 /// It says that it treats all instances alike.
 pub(crate) const DENIES_ORDER: u8 = 8;
+
+/// It says that it counts nothing from when it was answered.
+pub(crate) const DENIES_ANSWERS: u8 = 9;
 
 /// `M`, but for one lie.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -148,6 +151,20 @@ impl<M: Subject, const LIE: u8> Subject for Liar<M, LIE> {
 
     fn phase(config: &M::Config) -> Span {
         if LIE == DENIES_PHASE { Span::ZERO } else { M::phase(config) }
+    }
+
+    const PLAY: Play = M::PLAY;
+
+    fn attempts(config: &M::Config) -> u32 {
+        M::attempts(config)
+    }
+
+    fn calendar_horizon(config: &M::Config) -> Span {
+        M::calendar_horizon(config)
+    }
+
+    fn answer_horizon(config: &M::Config) -> Span {
+        if LIE == DENIES_ANSWERS { Span::ZERO } else { M::answer_horizon(config) }
     }
 
     fn is_symmetric(config: &M::Config) -> bool {

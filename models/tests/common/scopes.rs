@@ -8,6 +8,7 @@ use fencepost::job::{JobConfig, JobTerms, Misfire, Overlap};
 use fencepost::lease::{LeaseConfig, Protection};
 use fencepost::locker::{LockerConfig, LockerProtection, LockerTerms};
 use fencepost::mutex::{Fairness, MutexConfig, MutexTerms};
+use fencepost::once::{self, Delivery, OnceConfig, OnceTerms};
 use fencepost::time::{Ppm, Span};
 use fencepost::writer::{Arbiter, Backoff, WriterConfig, WriterTerms};
 use fencepost_models::checker::{Budget, Scope, Spend};
@@ -89,7 +90,7 @@ impl Shape {
             strict,
         };
         let Shape { budget, judged, keeps_facts, symmetry, .. } = *self;
-        Scope { setup, tick, budget, judged, keeps_facts, symmetry }
+        Scope { setup, tick, budget, judged, keeps_facts, symmetry, reduction: false }
     }
 
     /// For the mutex, if it accepts such a configuration.
@@ -157,6 +158,28 @@ impl Shape {
         let scope = self.scope(config.terms().ok()?, SECOND);
         let judged = scope.judged.or(PropertySet::of(&[Property::OncePerOccurrence]));
         Some(Scope { setup: Setup { jobs: 1, ..scope.setup }, judged, ..scope })
+    }
+
+    /// For jobs that run once, one or two of them, if their mutex accepts such a configuration.
+    pub(crate) fn of_once(&self, jobs: u32, policies: OncePolicies) -> Option<Scope<OnceTerms>> {
+        let mutex = self.of_mutex(Fairness::Unordered, None)?.setup.config.config().clone();
+        let backoff = once::Backoff { first: Duration::from_secs(1), longest: Duration::from_secs(2) };
+        let delivery = match policies.attempts {
+            0 => Delivery::AtMostOnce,
+            attempts => Delivery::AtLeastOnce { attempts, backoff },
+        };
+        let config = OnceConfig {
+            slots: 1,
+            page: policies.page,
+            refresh_interval: Duration::from_secs(policies.refresh),
+            retention: Duration::from_secs(policies.retention),
+            mutex,
+            ..OnceConfig::new(delivery)
+        };
+        let scope = self.scope(config.terms().ok()?, SECOND);
+        let of_jobs = [Property::OncePerOccurrence, Property::NoJobLost, Property::NotEarly];
+        let judged = scope.judged.or(PropertySet::of(&of_jobs));
+        Some(Scope { setup: Setup { jobs, ..scope.setup }, judged, ..scope })
     }
 
     /// For the flag, with a check every so many ticks, if its mutex accepts such a configuration.
@@ -249,6 +272,48 @@ pub(crate) fn a_job_scope() -> impl Strategy<Value = Scope<JobTerms>> {
         .prop_filter_map("the mutex would refuse it", |(shape, interval, policies)| {
             shape.of_job(interval, policies)
         })
+}
+
+/// How jobs that run once are kept.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OncePolicies {
+    /// At most once, if there are none.
+    pub(crate) attempts: u32,
+    pub(crate) page: u32,
+    /// In ticks.
+    pub(crate) refresh: u64,
+    /// In ticks.
+    pub(crate) retention: u64,
+}
+
+prop_compose! {
+    fn some_once_policies()(
+        attempts in 0..=3u32,
+        page in 1..=3u32,
+        refresh in 1..=3u64,
+        retention in 1..=3u64,
+    ) -> OncePolicies {
+        OncePolicies { attempts, page, refresh, retention }
+    }
+}
+
+/// Nobody stands still: an answer that waits for somebody who does is taken for one that is a time to live old.
+pub(crate) fn a_once_scope() -> impl Strategy<Value = Scope<OnceTerms>> {
+    let asks = (1..=3u8, 0..=1u8, 0..=1u8);
+    (a_shape(), 1..=2u32, some_once_policies(), asks).prop_filter_map(
+        "the mutex would refuse it",
+        |(shape, jobs, policies, (schedules, reschedules, withdrawals))| {
+            let budget = [
+                (Spend::Schedule, schedules),
+                (Spend::Reschedule, reschedules),
+                (Spend::Withdraw, withdrawals),
+                (Spend::Pause, 0),
+                (Spend::Suspend, 0),
+            ];
+            let shape = budget.into_iter().fold(shape, |shape, (what, times)| shape.with(what, times));
+            shape.of_once(jobs, policies)
+        },
+    )
 }
 
 pub(crate) fn a_flag_scope() -> impl Strategy<Value = Scope<FlagTerms>> {

@@ -43,6 +43,9 @@ pub struct CheckPlan {
     pub apart: bool,
     /// Whether instances that can be exchanged are, where the algorithm treats all alike.
     pub symmetry: bool,
+    /// Whether of two orders of steps that come to the same, one is tried, where the algorithm has jobs and messages take no
+    /// time.
+    pub reduction: bool,
     /// Whether properties are judged even where what they assume is broken on purpose.
     pub strict: bool,
     /// Whether to go on to the end although something is broken. Otherwise it ends after some 200,000 states.
@@ -66,6 +69,7 @@ impl Default for CheckPlan {
             budget: Budget::NONE,
             apart: false,
             symmetry: true,
+            reduction: true,
             strict: false,
             keep_going: false,
             threads: 1,
@@ -302,7 +306,8 @@ pub(crate) fn scope<M: Subject>(
     if !is_stable::<M>(plan, case) {
         judged = judged.without(PropertySet::of(&[Property::Stability]));
     }
-    Ok(Scope { setup, tick, budget: plan.budget, judged, keeps_facts, symmetry: plan.symmetry })
+    let CheckPlan { budget, symmetry, reduction, .. } = *plan;
+    Ok(Scope { setup, tick, budget, judged, keeps_facts, symmetry, reduction })
 }
 
 /// Whether messages are fast enough for stability to be promised.

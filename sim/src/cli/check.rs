@@ -79,6 +79,9 @@ struct BoundsArgs {
     /// Tell instances apart that could be exchanged: more states, the same verdicts.
     #[arg(long, help_heading = "Bounds")]
     no_symmetry: bool,
+    /// Try both orders of steps that come to the same either way: more states, the same verdicts.
+    #[arg(long, help_heading = "Bounds")]
+    no_reduction: bool,
     /// Judge believed exclusion even while what it assumes is broken, as by a suspended machine's clock.
     #[arg(long, help_heading = "Bounds")]
     strict: bool,
@@ -162,6 +165,7 @@ impl BoundsArgs {
             budget: self.budget()?.unwrap_or(usual.budget),
             apart: self.apart || (usual.apart && self.budget()?.is_none()),
             symmetry: usual.symmetry && !self.no_symmetry,
+            reduction: usual.reduction && !self.no_reduction,
             strict: self.strict,
             ..usual.clone()
         })
