@@ -1,7 +1,8 @@
 //! A database that many hosts share: PostgreSQL.
 //!
 //! Each operation is one statement and one transaction on the primary, sent down one of a few connections without waiting
-//! for the one before. Another connection listens. Both are made anew when they break.
+//! for the one before; only renewals that come while others are under way share one. Another connection listens. Both are
+//! made anew when they break.
 //!
 //! # What it promises
 //!
