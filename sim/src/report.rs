@@ -320,7 +320,7 @@ fn causal_rows(text: &mut String, story: &Story, names: &[String]) {
             _ => run.iter().for_each(|line| *text += &timeline_row(line, names)),
         }
     }
-    let aside = story.lines.iter().filter(|line| line.step.is_some()).count() - story.causal.unwrap_or(0);
+    let aside = story.lines.iter().filter(|line| line.step.is_some() && !line.causal).count();
     if aside > 0 {
         let _ =
             writeln!(text, "{:>12}  … {aside} events aside, which change nothing here; --all shows them", "");
