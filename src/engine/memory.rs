@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::ops::Bound;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::vec::Vec;
 
@@ -59,6 +59,8 @@ struct Shared {
     map: Mutex<Map>,
     /// Replaced as a whole, so that nobody holds the lock while it is listened to.
     ears: Mutex<Arc<[Arc<dyn Ear>]>>,
+    /// How often they were told something.
+    told: AtomicUsize,
     clock: Anchored,
 }
 
@@ -98,7 +100,12 @@ impl Memory {
             name: Vec::new(),
         };
         let ears: Arc<[Arc<dyn Ear>]> = Arc::new([]);
-        Memory::of(Arc::new(Shared { map: Mutex::new(map), ears: Mutex::new(ears), clock }))
+        Memory::of(Arc::new(Shared {
+            map: Mutex::new(map),
+            ears: Mutex::new(ears),
+            told: AtomicUsize::new(0),
+            clock,
+        }))
     }
 
     /// Another one's access to the same entries: it hears what is told, and can be closed, on its own.
@@ -183,7 +190,10 @@ impl Engine for Memory {
 impl Shared {
     fn tell(&self, hint: Hint<'_>) {
         let ears = lock(&self.ears).clone();
-        ears.iter().for_each(|ear| ear.hear(hint));
+        // Who hears first is the first to ask, mostly; so it is another one each time.
+        let first = self.told.fetch_add(1, Ordering::Relaxed) % ears.len().max(1);
+        let (later, sooner) = ears.split_at(first);
+        sooner.iter().chain(later).for_each(|ear| ear.hear(hint));
     }
 
     fn change_ears(&self, change: impl FnOnce(&mut Vec<Arc<dyn Ear>>)) {
@@ -313,4 +323,32 @@ impl Kept {
 /// Nothing that can panic runs under these locks, so there is no poison to heed.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Writes down that it has heard something.
+    struct Named(u8, Arc<Mutex<Vec<u8>>>);
+
+    impl Ear for Named {
+        fn hear(&self, _: Hint<'_>) {
+            lock(&self.1).push(self.0);
+        }
+    }
+
+    #[test]
+    fn everybody_hears_each_hint_once_and_each_time_another_one_first() {
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let engines: [Memory; 3] = {
+            let first = Memory::new();
+            [first.share(), first.share(), first]
+        };
+        for (name, engine) in (0..).zip(&engines) {
+            engine.listen(Arc::new(Named(name, heard.clone())));
+        }
+        (0..4).for_each(|_| engines[0].publish("space", "text"));
+        assert_eq!(*lock(&heard), [0, 1, 2, 1, 2, 0, 2, 0, 1, 0, 1, 2]);
+    }
 }
