@@ -573,7 +573,7 @@ fn a_history_of_real_processes_is_judged_and_drawn_and_neither_shrunk_nor_hunted
     fs::write(dir.join("history.jsonl"), history()).expect("a file");
     let said = fencelab(&dir, &["replay", "history.jsonl"]);
     assert_eq!(said.status, BROKEN, "{}{}", said.out, said.err);
-    for line in ["A stands still", "B holds the lock, token 2", "A and B both believe they hold the lock"] {
+    for line in ["A is paused", "B holds the lock, token 2", "B and A both believe they hold the lock"] {
         assert!(said.out.contains(line), "{line:?} is not in\n{}", said.out);
     }
     is_refused(&dir, &["shrink", "history.jsonl"], "what happened cannot be made smaller; accepted: replay");
