@@ -70,11 +70,14 @@ pub enum Fault {
     /// The store's clock is set to another time. Whoever lets it decide what is due, or lives, depends on it; it is no part
     /// of a storm.
     StoreJump,
+    /// For a while reads are answered by an error, and writes are done: the replica that reads go to is away. Where there
+    /// is one store for both, it cannot happen; it is no part of a storm.
+    ReadsFail,
 }
 
 impl Fault {
     /// All of them, in the order of the ledger.
-    pub const ALL: [Fault; 30] = [
+    pub const ALL: [Fault; 31] = [
         Fault::Crash,
         Fault::Pause,
         Fault::Suspend,
@@ -105,6 +108,7 @@ impl Fault {
         Fault::IdentityReused,
         Fault::CallbackFails,
         Fault::StoreJump,
+        Fault::ReadsFail,
     ];
 
     /// Its name on the command line and in traces.
@@ -140,6 +144,7 @@ impl Fault {
             Fault::IdentityReused => "identity-reused",
             Fault::CallbackFails => "callback-fails",
             Fault::StoreJump => "store-jump",
+            Fault::ReadsFail => "reads-fail",
         }
     }
 
@@ -192,13 +197,14 @@ impl FaultSet {
     }
 
     /// Everything that a storm may contain: all but what nothing survives, a store that forgets its counter, one whose
-    /// clock is set, and a host that gives a name twice; and but for what only jobs have.
+    /// clock is set, and a host that gives a name twice; and but for what only jobs have, and only some stores.
     pub fn storm() -> FaultSet {
         let others = FaultSet::of(&[
             Fault::CounterWiped,
             Fault::IdentityReused,
             Fault::CallbackFails,
             Fault::StoreJump,
+            Fault::ReadsFail,
         ]);
         Fault::ALL.into_iter().collect::<FaultSet>().without(others)
     }

@@ -208,6 +208,22 @@ impl Runs {
         };
     }
 
+    /// Somebody says that it will not run what is open, whether or not somebody asks about it at this moment.
+    fn give_up(&mut self, log: usize, job: JobId) {
+        let asked =
+            self.players.iter_mut().flat_map(|player| &mut player.asked).filter(|asked| asked.job == job);
+        let open = asked.filter_map(|asked| asked.if_declined.as_mut());
+        open.chain(&mut self.logs[log].open).for_each(|open| open.given_up = true);
+    }
+
+    /// Whether what an instance has asked for, and nobody else meanwhile, takes the place of a job that was due, was given
+    /// up, and never began: it is lost, whether or not the new one will run.
+    fn was_given_up(&self, id: InstanceId, job: JobId, now: Time) -> bool {
+        let asked = self.players[id.index()].asked.iter().find(|asked| asked.job == job && asked.alone);
+        let before = asked.and_then(|asked| asked.if_declined);
+        now >= self.void_until && before.is_some_and(|open| open.given_up && open.due <= now)
+    }
+
     /// Nobody has to begin this occurrence any more.
     fn settle(&mut self, log: usize, run: Run) {
         let is_other = |open: &Open| open.occurrence != run.occurrence;
@@ -397,6 +413,10 @@ impl<M: Subject> World<M> {
         match told {
             Told::Began(run) => self.judge_beginning(id, run),
             Told::Accepted(job, occurrence) => {
+                if occurrence.is_some() && self.runs.was_given_up(id, job, self.now) {
+                    let facts = Facts { given_up: true, ..Facts::default() };
+                    self.violated(Property::NoJobLost, id, None, facts);
+                }
                 let log = self.log_of(id, job);
                 self.runs.answer(id, log, job, Some(occurrence), self.now);
             }
@@ -406,7 +426,7 @@ impl<M: Subject> World<M> {
             }
             Told::GaveUp(job) => {
                 let log = self.log_of(id, job);
-                self.runs.logs[log].open.iter_mut().for_each(|open| open.given_up = true);
+                self.runs.give_up(log, job);
             }
             Told::Interrupted => self.runs.players[id.index()].interrupted = true,
             Told::Ended => self.note_end_of_run(id),

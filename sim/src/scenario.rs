@@ -287,9 +287,9 @@ impl<C: Clone> Scenario<C> {
 }
 
 /// Whether a family strikes by itself over locks, and so has odds and gaps of its own. A reused name comes with a
-/// restart; a callback fails, and the store's clock is set, by odds that are always the same.
+/// restart; a callback fails, the store's clock is set, and reads fail, by odds that are always the same.
 fn is_drawn(fault: Fault) -> bool {
-    !matches!(fault, Fault::IdentityReused | Fault::CallbackFails | Fault::StoreJump)
+    !matches!(fault, Fault::IdentityReused | Fault::CallbackFails | Fault::StoreJump | Fault::ReadsFail)
 }
 
 fn jobs<M: Subject>() -> u32 {

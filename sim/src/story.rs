@@ -278,6 +278,9 @@ impl Teller {
             }
             Service::ErrorAfter => (format!("{name}{did}, but the store answers with an error"), true, true),
             Service::Stale => (format!("{name} is answered by the lagging replica"), true, true),
+            Service::ReadError => {
+                (format!("{name}: the replica is away, and the answer is an error"), true, true)
+            }
         }
     }
 }

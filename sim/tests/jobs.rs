@@ -4,7 +4,7 @@ mod common;
 
 use fencepost_sim::{Budget, CheckPlan, Fault, FaultSet, Property, Report, Ruling, Spend, hunt};
 
-use common::{algorithm, assert_found, assert_refuted, assert_replays};
+use common::{algorithm, assert_found, assert_known, assert_refuted, assert_replays, assert_shown};
 
 #[test]
 fn jobs_survive_the_storm_and_every_fault_is_noticed() {
@@ -36,6 +36,15 @@ fn the_job_of_the_plugin_api_shows_its_defects_and_no_others() {
 #[test]
 fn the_scheduler_of_the_plugin_api_is_caught() {
     assert_found("upstream/plugin-api-once", 30, &["O1", "O3", "O4", "O9"]);
+}
+
+/// Four reads in a row have to fail just when a job is due: most seeds do not come to it.
+#[test]
+fn a_replica_that_is_away_costs_a_job_of_the_plugin_api() {
+    let algorithm = algorithm("upstream/plugin-api-once");
+    let report = hunt(&*algorithm).from_seed(103).seeds(1).run();
+    assert_known("upstream/plugin-api-once", &report);
+    assert_shown(&*algorithm, &report.find("O5").expect("it is found").trace);
 }
 
 /// Every interleaving: what is proved, and in how many states, so that a lost transition fails here.

@@ -20,6 +20,8 @@ pub enum Service {
     ErrorAfter,
     /// From a lagging replica.
     Stale,
+    /// With an error, because the replica that answers reads is away.
+    ReadError,
 }
 
 /// What a scheduler may do to the world.
@@ -157,7 +159,12 @@ impl<M: Subject> World<M> {
                 let Leg::Request(op) = &flight.leg else { return Err(Refusal::Message) };
                 let store = store(flight.store)?;
                 let stale = store.replica.is_some() && M::Store::is_read(op);
-                !store.paused && (how != Service::Stale || stale)
+                let may = match how {
+                    Service::Done | Service::ErrorBefore | Service::ErrorAfter => true,
+                    Service::Stale => stale,
+                    Service::ReadError => M::Store::is_read(op),
+                };
+                !store.paused && may
             }
             Action::Deliver(id) => {
                 let flight = flight(id)?;
@@ -330,6 +337,7 @@ pub(super) fn code(action: &Action) -> (u64, u32) {
         Action::Write(id) => (2, id.0),
         Action::Forget(id) => (3, id.0),
         Action::Wake(id) => (4, id.0),
+        Action::Serve(id, Service::ReadError) => (36, id.0),
         Action::Serve(id, how) => (5 + how as u64, id.0),
         Action::Deliver(id) => (9, id.0),
         Action::Lose(id) => (10, id.0),

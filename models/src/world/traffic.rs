@@ -77,7 +77,7 @@ impl<M: Subject> World<M> {
         let store = &mut self.stores[flight.store.0 as usize];
         self.ledger.observe(std::mem::take(&mut store.pending));
         flight.since = self.now;
-        if how == Service::ErrorBefore {
+        if matches!(how, Service::ErrorBefore | Service::ReadError) {
             // The error is the answer.
             return self.note_service(id, how, false);
         }
@@ -128,8 +128,9 @@ impl<M: Subject> World<M> {
             Service::ErrorBefore => Some(Fault::ErrorBefore),
             Service::ErrorAfter => Some(Fault::ErrorAfter),
             Service::Stale => Some(Fault::StaleRead),
+            Service::ReadError => Some(Fault::ReadsFail),
         };
-        if matches!(how, Service::ErrorBefore | Service::ErrorAfter) {
+        if matches!(how, Service::ErrorBefore | Service::ErrorAfter | Service::ReadError) {
             flight.leg = Leg::Reply(M::Store::unknown(), StoreTime::ZERO);
         }
         if let Some(fault) = fault {

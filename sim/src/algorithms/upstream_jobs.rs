@@ -56,6 +56,7 @@ fn plugin_api_once() -> Registration<PluginApiOnce> {
             Property::NotEarly,
         ])
         .meets(faults())
+        .suffers_at_times(FaultSet::of(&[Fault::ReadsFail]))
         .exhaustive(plans::plugin_api_once(), plans::plugin_api_once_cases)
         .known_defects(&[O11, O9, O2, O1, O7, O6, O8, O4, O5, O3, M10])
 }

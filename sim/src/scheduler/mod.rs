@@ -42,6 +42,8 @@ pub(crate) struct Simulator<M: Subject> {
     free_plans: Vec<u32>,
     /// What reached a paused store or instance, and is delivered when it goes on.
     held_up: Vec<FlightId>,
+    /// Until then, reads are answered by an error.
+    reads_fail_until: Time,
     /// What was decided while an action was being followed up, and is applied right after it.
     at_once: Vec<Action>,
     steps: Option<Vec<Step>>,
@@ -64,6 +66,7 @@ impl<M: Subject> Simulator<M> {
             planned: Vec::new(),
             free_plans: Vec::new(),
             held_up: Vec::new(),
+            reads_fail_until: Time::ZERO,
             at_once: Vec::new(),
             steps: None,
             acquisitions: 0,
@@ -131,6 +134,7 @@ impl<M: Subject> Simulator<M> {
         self.planned.clear();
         self.free_plans.clear();
         self.held_up.clear();
+        self.reads_fail_until = Time::ZERO;
         self.seats.clear();
         self.seats.resize(self.scenario.setup.instances as usize, Seat::IDLE);
         self.timers.reset(self.scenario.setup.instances);

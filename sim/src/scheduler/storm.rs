@@ -53,6 +53,15 @@ impl<M: Subject> Simulator<M> {
         struck.map_or(Service::Done, |(_, service)| self.possible(id, service))
     }
 
+    /// What is asked of a replica that is away fails, whatever else was to become of it.
+    fn service_at(&self, at: Time, id: FlightId, service: Service) -> Service {
+        let fails = Action::Serve(id, Service::ReadError);
+        if at < self.reads_fail_until && self.world.check(at, &fails).is_ok() {
+            return Service::ReadError;
+        }
+        self.possible(id, service)
+    }
+
     /// A stale read needs a reader and a replica that lags.
     pub(super) fn possible(&self, id: FlightId, service: Service) -> Service {
         let stale = Action::Serve(id, Service::Stale);
@@ -85,7 +94,7 @@ impl<M: Subject> Simulator<M> {
         let action = match self.world.flight(id).map(|flight| flight.kind()) {
             Some(LegKind::Lost) => Action::GiveUp(id),
             _ if fate.lost => Action::Lose(id),
-            Some(LegKind::Request) => Action::Serve(id, self.possible(id, fate.service)),
+            Some(LegKind::Request) => Action::Serve(id, self.service_at(at, id, fate.service)),
             _ => Action::Deliver(id),
         };
         self.act(at, action);
@@ -183,6 +192,7 @@ impl<M: Subject> Simulator<M> {
             }
             Fault::CounterWiped => (Action::WipeCounter(store), None),
             Fault::StoreJump => (Action::StoreJump(store, self.store_jump()), None),
+            Fault::ReadsFail => return self.reads_fail_until = end,
             _ => return,
         };
         if self.world.check(at, &begin).is_ok() {
@@ -288,7 +298,8 @@ fn is_timed(fault: Fault) -> bool {
         | Fault::ExpiryEarly
         | Fault::ExpiryLate
         | Fault::CounterWiped
-        | Fault::StoreJump => true,
+        | Fault::StoreJump
+        | Fault::ReadsFail => true,
         Fault::RequestLost
         | Fault::ReplyLost
         | Fault::Duplicate
