@@ -108,6 +108,7 @@ fn mutex() -> Model<Mutex> {
         keeps_facts: false,
         symmetry: true,
         reduction: false,
+        at_once: false,
     })
 }
 

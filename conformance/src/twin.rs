@@ -97,6 +97,7 @@ impl Shelves {
             wanted: true,
             grain: Grain::default(),
             counter,
+            keys: None,
             touch: Touch::None,
             to_lock: true,
             request: None,

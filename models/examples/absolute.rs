@@ -93,6 +93,7 @@ fn mutex(instances: u32, ttl: u32, symmetry: bool) -> Model<Mutex> {
         keeps_facts: false,
         symmetry,
         reduction: false,
+        at_once: false,
     })
 }
 

@@ -245,6 +245,8 @@ pub struct Scope<C> {
     pub symmetry: bool,
     /// Whether steps that need not wait for others go first, where that [loses nothing](Model::first).
     pub reduction: bool,
+    /// Whether callers schedule before time passes, or never.
+    pub at_once: bool,
 }
 
 /// The graph of everything that can happen within a [`Scope`].
@@ -314,7 +316,10 @@ impl<M: Subject> Model<M> {
 
     /// Where every path begins. The first tick is the first: a time of zero means never.
     pub fn start(&self) -> Walk<M> {
-        let world = World::new(&self.scope.setup, self.scope.judged);
+        let mut world = World::new(&self.scope.setup, self.scope.judged);
+        if M::PLAY.has_jobs() {
+            world.stores.iter_mut().for_each(|store| store.keys = Some(Vec::new()));
+        }
         Walk { world, now: Time::ZERO + self.scope.tick, budget: self.scope.budget, steps: Vec::new() }
     }
 
@@ -542,6 +547,9 @@ impl<M: Subject> Model<M> {
             }
         }
         if !matches!(choice, Choice::Do(_)) {
+            if self.scope.at_once {
+                budget.0[Spend::Schedule as usize] = 0;
+            }
             world.pass_to(*now);
         }
     }

@@ -11,7 +11,7 @@
 //! | a store time that a machine keeps | its rank: only the order of such counts |
 //! | the same, where lengths are added to it, or an answer is under way that is as old | its distance from the next one, up to the longest such length |
 //! | the expiry of an entry | its distance from the store's now |
-//! | revisions and tokens, incarnations, attempts, acquisitions | their ranks |
+//! | revisions and tokens, incarnations, attempts, acquisitions | their ranks; of revisions, only the order among those of one key counts where there are jobs |
 //! | instances, where the algorithm treats all alike | sorted |
 //! | an expired entry, a dead machine, what no monitor will ask for again | forgotten |
 //!
@@ -74,6 +74,10 @@ impl Ranks {
 
     fn has(&self, value: u64) -> bool {
         if value < 64 { self.low >> value & 1 == 1 } else { self.high.contains(&value) }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = u64> {
+        (0..64).filter(|value| self.low >> value & 1 == 1).chain(self.high.iter().copied())
     }
 
     fn len(&self) -> u64 {
@@ -158,6 +162,10 @@ pub struct Names {
     times: Axis,
     stamps: Axis,
     revisions: Ranks,
+    /// The key of each revision, in their order; empty, where one is compared with those of other keys.
+    keys: Vec<u64>,
+    /// The revisions that were noted, by their keys.
+    by_key: Vec<(u64, u64)>,
     since: Ranks,
     /// The same, where lengths are added to them, and the future counts too.
     store_times: Axis,
@@ -309,6 +317,39 @@ impl Names {
         self.revision(&mut revision);
         *number = revision.0;
     }
+
+    fn key_of(&self, revision: u64) -> u64 {
+        let at = usize::try_from(revision).unwrap_or(usize::MAX);
+        self.keys.get(at.wrapping_sub(1)).copied().unwrap_or(0)
+    }
+
+    /// Once all of them were noted.
+    fn sort_revisions(&mut self) {
+        let mut by_key = std::mem::take(&mut self.by_key);
+        by_key.clear();
+        if !self.keys.is_empty() {
+            by_key.extend(self.revisions.iter().map(|revision| (self.key_of(revision), revision)));
+            by_key.sort_unstable();
+        }
+        self.by_key = by_key;
+    }
+
+    fn rank_of_revision(&self, revision: u64) -> u64 {
+        if self.by_key.is_empty() {
+            return self.revisions.of(revision);
+        }
+        let own = (self.key_of(revision), revision);
+        self.by_key.partition_point(|other| *other < own) as u64
+    }
+
+    /// Whether a lower revision of the same key was noted.
+    fn has_lower(&self, revision: u64) -> bool {
+        if self.keys.is_empty() {
+            return self.revisions.of(revision) > 0;
+        }
+        let key = self.key_of(revision);
+        self.revisions.iter().any(|other| other < revision && self.key_of(other) == key)
+    }
 }
 
 impl Names {
@@ -391,7 +432,7 @@ impl Relocate for Names {
         }
         match self.pass {
             Pass::Survey => self.revisions.note(revision.0),
-            Pass::Rename => revision.0 = self.revisions.of(revision.0) + 1,
+            Pass::Rename => revision.0 = self.rank_of_revision(revision.0) + 1,
             Pass::Shift | Pass::Mask(_) | Pass::Permute => {}
         }
     }
@@ -736,9 +777,16 @@ impl Normaliser {
         self.shrink(world, now, budget);
         let names = &mut self.names;
         world.fences.iter_mut().for_each(|fence| fence.relocate(names));
+        names.sort_revisions();
         names.pass = Pass::Rename;
         world.relocate(names);
-        world.stores.iter_mut().for_each(|store| store.counter = names.revisions.len());
+        for store in &mut world.stores {
+            store.counter = names.revisions.len();
+            if let Some(keys) = &mut store.keys {
+                keys.clear();
+                keys.extend(names.by_key.iter().map(|(key, _)| key));
+            }
+        }
     }
 
     /// Reads every clock, before names are noted.
@@ -747,6 +795,8 @@ impl Normaliser {
         names.survey(world.instances.len());
         names.now = now;
         names.store_now = world.stores[0].now(now);
+        names.keys.clear();
+        names.keys.extend(world.stores[0].keys.iter().flatten());
         names.monos.clear();
         names.monos.extend(world.instances.iter().map(|one| Instant::from_nanos(one.clock.read(now))));
     }
@@ -1000,11 +1050,10 @@ impl Normaliser {
 
     /// A fence whose token nobody bears any more only refuses what is lower.
     fn forget_fences<M: Subject>(&self, world: &mut World<M>) {
-        let revisions = &self.names.revisions;
         for fence in &mut world.fences {
-            if !revisions.has(fence.token) {
+            if !self.names.revisions.has(fence.token) {
                 fence.writer = None;
-                if revisions.of(fence.token) == 0 {
+                if !self.names.has_lower(fence.token) {
                     fence.token = 0;
                 }
             }

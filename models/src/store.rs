@@ -12,6 +12,7 @@ use fencepost::store::{Answer, Contract, Entry, Expect, Op, Protocol, Revision};
 use fencepost::time::{Span, StoreTime};
 
 use crate::clock::{Clock, Time};
+use crate::digest::Digest;
 use crate::fault::{Fault, FaultSet};
 use crate::normal::Names;
 use crate::subject::InstanceId;
@@ -89,6 +90,8 @@ pub struct Serving<'a> {
     pub grain: Grain,
     /// The revision given last.
     pub counter: &'a mut u64,
+    /// See [`SimStore::keys`].
+    pub keys: Option<&'a mut Vec<u64>>,
     /// What was done: the answer to the monitors.
     pub touch: Touch,
     /// Whether it was done to the lock itself, and not to a key beside it.
@@ -135,9 +138,12 @@ impl Serving<'_> {
         }
     }
 
-    /// The next revision.
-    pub fn revision(&mut self) -> Revision {
+    /// The next revision, which `key` gets.
+    pub fn revision(&mut self, key: &impl Hash) -> Revision {
         *self.counter += 1;
+        if let Some(keys) = &mut self.keys {
+            keys.push(Digest::of(key));
+        }
         Revision(*self.counter)
     }
 }
@@ -295,7 +301,7 @@ impl<K, R> Default for Shelf<K, R> {
     }
 }
 
-impl<K: Clone + Ord + LockKey, R: Clone + Named> Shelf<K, R> {
+impl<K: Clone + Ord + Hash + LockKey, R: Clone + Named> Shelf<K, R> {
     /// Where the live entry of `key` is, or where one would go. An expired one is cleared away.
     #[inline(always)]
     fn find(&mut self, key: &K, serving: &mut Serving<'_>) -> Result<usize, usize> {
@@ -358,7 +364,7 @@ impl<K: Clone + Ord + LockKey, R: Clone + Named> Shelf<K, R> {
         ttl: Option<Span>,
         serving: &mut Serving<'_>,
     ) -> Answer<K, R> {
-        let revision = serving.revision();
+        let revision = serving.revision(key);
         let entry = Entry { revision, record: record.clone() };
         if let (Ok(at), true) = (found, record.revokes()) {
             return self.revoke(at, entry, ttl, serving);
@@ -523,6 +529,9 @@ pub struct SimStore<P: Simulated> {
     pub clock: Clock,
     /// The revision given last.
     pub counter: u64,
+    /// The key that each revision was given to, as a number, where somebody asks: a checker whose algorithm only
+    /// compares revisions of one key.
+    pub keys: Option<Vec<u64>>,
     /// Its namespaces.
     pub shelves: Vec<P::Shelf>,
     /// What a replica that stopped following still has.
@@ -542,14 +551,16 @@ pub struct SimStore<P: Simulated> {
 impl<P: Simulated> Clone for SimStore<P> {
     fn clone(&self) -> SimStore<P> {
         let (clock, shelves, replica) = (self.clock.clone(), self.shelves.clone(), self.replica.clone());
-        SimStore { clock, shelves, replica, ..*self }
+        SimStore { clock, keys: self.keys.clone(), shelves, replica, ..*self }
     }
 
     fn clone_from(&mut self, other: &SimStore<P>) {
         let (mut shelves, mut replica) = (std::mem::take(&mut self.shelves), self.replica.take());
+        let mut keys = self.keys.take();
         shelves.clone_from(&other.shelves);
         replica.clone_from(&other.replica);
-        *self = SimStore { clock: other.clock.clone(), shelves, replica, ..*other };
+        keys.clone_from(&other.keys);
+        *self = SimStore { clock: other.clock.clone(), keys, shelves, replica, ..*other };
     }
 }
 
@@ -559,6 +570,7 @@ impl<P: Simulated> SimStore<P> {
         SimStore {
             clock: Clock::starting_at(0),
             counter: 0,
+            keys: None,
             shelves: vec![P::Shelf::default(); shelves],
             replica: None,
             paused: false,

@@ -69,7 +69,6 @@ fn a_job_and_a_job_that_runs_once_are_proved() {
     }
 }
 
-/// What a check refutes, on a path that can be applied again.
 /// In whatever order steps are tried that come to the same.
 #[test]
 fn a_job_that_runs_once_is_proved_whoever_goes_first() {
@@ -82,6 +81,21 @@ fn a_job_that_runs_once_is_proved_whoever_goes_first() {
         results.iter().for_each(|checked| assert!(checked.is_proved(), "{checked:#?}"));
         let found: Vec<u64> = results.iter().map(|checked| checked.states).collect();
         assert_eq!(found, states, "reduction {reduction}");
+    }
+}
+
+/// Of two jobs, too, if whoever schedules one does so before time passes: the graph of what comes of it is smaller.
+#[test]
+fn jobs_that_are_scheduled_at_once_are_proved_in_fewer_states() {
+    let once = algorithm("once");
+    let usual = once.check_plan().expect("it has one").clone();
+    let budget = Budget::NONE.with(Spend::Schedule, 1);
+    for (jobs, states) in [(1, AT_ONCE), (2, ONE_OF_TWO_AT_ONCE)] {
+        let plan = CheckPlan { jobs, at_once: true, budget, apart: false, ..usual.clone() };
+        let results = once.check(&plan, &|_| true).expect("the plan makes sense");
+        results.iter().for_each(|checked| assert!(checked.is_proved(), "{checked:#?}"));
+        let found: Vec<u64> = results.iter().map(|checked| checked.states).collect();
+        assert_eq!(found, states, "{jobs} jobs");
     }
 }
 
@@ -132,4 +146,6 @@ const UPSTREAM_JOB: &[u64] = &[153_272, 153_936];
 const JOB: &[u64] = &[14_590];
 const WHOLE: &[u64] = &[9_521, 10_487];
 const REDUCED: &[u64] = &[8_256, 9_222];
+const AT_ONCE: &[u64] = &[6_919, 7_507];
+const ONE_OF_TWO_AT_ONCE: &[u64] = &[13_808, 14_984];
 const ONCE: &[u64] = &[15_092, 49_260];

@@ -195,9 +195,10 @@ impl<'a, M: Subject> Explorer<'a, M> {
         nobody.instances.iter_mut().for_each(|instance| instance.state = State::Down);
         let asks = scope.keeps_facts || scope.judged.has(Property::Order);
         let keeps_distances = M::calendar_horizon(&setup.config) > Span::ZERO;
-        let is_local = !(M::READS_WALL || setup.hints || asks || keeps_distances || M::PLAY.has_jobs())
-            && setup.resources == 1
-            && (1..=MOST).contains(&node.instances.len());
+        let is_local =
+            !(M::READS_WALL || setup.hints || asks || keeps_distances || M::PLAY.has_jobs() || scope.at_once)
+                && setup.resources == 1
+                && (1..=MOST).contains(&node.instances.len());
         Explorer {
             model,
             normaliser: model.normaliser(),

@@ -51,6 +51,7 @@ pub(super) fn serve_at<P: Simulated>(
         wanted: true,
         grain: Grain::default(),
         counter: &mut 0,
+        keys: None,
         touch: Touch::None,
         to_lock: false,
         request: None,

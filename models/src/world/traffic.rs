@@ -93,6 +93,7 @@ impl<M: Subject> World<M> {
             wanted: sender.wants(flight.tag.acquisition),
             grain: store.grain,
             counter: &mut store.counter,
+            keys: store.keys.as_mut(),
             touch: Touch::None,
             to_lock: false,
             request: None,

@@ -90,7 +90,7 @@ impl Shape {
             strict,
         };
         let Shape { budget, judged, keeps_facts, symmetry, .. } = *self;
-        Scope { setup, tick, budget, judged, keeps_facts, symmetry, reduction: false }
+        Scope { setup, tick, budget, judged, keeps_facts, symmetry, reduction: false, at_once: false }
     }
 
     /// For the mutex, if it accepts such a configuration.

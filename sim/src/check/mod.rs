@@ -36,6 +36,8 @@ pub struct CheckPlan {
     pub hints: bool,
     /// How many jobs callers schedule, where they do: 1 or 2.
     pub jobs: u32,
+    /// Whether they do so before time passes, or never.
+    pub at_once: bool,
     /// What may go wrong, and how often.
     pub budget: Budget,
     /// Whether each fault is tried by itself: one graph for each instead of one for all. What two faults do together is
@@ -66,6 +68,7 @@ impl Default for CheckPlan {
             delay: 1,
             hints: false,
             jobs: 1,
+            at_once: false,
             budget: Budget::NONE,
             apart: false,
             symmetry: true,
@@ -306,8 +309,8 @@ pub(crate) fn scope<M: Subject>(
     if !is_stable::<M>(plan, case) {
         judged = judged.without(PropertySet::of(&[Property::Stability]));
     }
-    let CheckPlan { budget, symmetry, reduction, .. } = *plan;
-    Ok(Scope { setup, tick, budget, judged, keeps_facts, symmetry, reduction })
+    let CheckPlan { budget, symmetry, reduction, at_once, .. } = *plan;
+    Ok(Scope { setup, tick, budget, judged, keeps_facts, symmetry, reduction, at_once })
 }
 
 /// Whether messages are fast enough for stability to be promised.

@@ -70,6 +70,9 @@ struct BoundsArgs {
     /// How many jobs callers schedule, where they do: 1 or 2.
     #[arg(long, value_name = "N", help_heading = "Bounds")]
     jobs: Option<u32>,
+    /// Let callers schedule before time passes, or never: what is due then is due together.
+    #[arg(long, help_heading = "Bounds")]
+    at_once: bool,
     /// Deliver the hints that instances publish.
     #[arg(long, help_heading = "Bounds")]
     hints: bool,
@@ -162,6 +165,7 @@ impl BoundsArgs {
             delay: self.delay.unwrap_or(usual.delay),
             hints: self.hints || usual.hints,
             jobs: self.jobs.unwrap_or(usual.jobs),
+            at_once: self.at_once || usual.at_once,
             budget: self.budget()?.unwrap_or(usual.budget),
             apart: self.apart || (usual.apart && self.budget()?.is_none()),
             symmetry: usual.symmetry && !self.no_symmetry,
