@@ -254,16 +254,16 @@ impl InSqlite {
     pub(crate) fn lock(&mut self, key: &str, refused: impl FnOnce()) -> i64 {
         let mut refused = Some(refused);
         loop {
+            self.drain();
             match self.claim(key) {
                 Some(token) => return token,
                 None => refused.take().map_or((), |refused| refused()),
             }
             poll(&mut [PollFd::new(&self.heard, PollFlags::IN)], None).expect("a bell");
-            self.drain();
         }
     }
 
-    /// What was rung until now says nothing of what comes.
+    /// What was rung until now, by its owner's own releases too, says nothing of what comes.
     fn drain(&self) {
         let mut buffer = [MaybeUninit::uninit(); 1_024];
         let mut events = Reader::new(&self.heard, &mut buffer);
