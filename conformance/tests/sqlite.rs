@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
 
 use fencepost::engine::sqlite::{Sqlite as Engine, SqliteError, SqliteOptions, Synchronous};
+use fencepost::engine::{Engine as Handle, Reply, Request, Responder};
 use fencepost::store::{Answer, Expect, Op};
 use fencepost_conformance::{Caller, Candidate, Heard, Sqlite, examine};
 use rusqlite::Connection;
@@ -151,6 +154,27 @@ fn a_file_that_was_removed_is_made_anew_and_its_revisions_go_on() {
             .listener
             .hears(Duration::from_secs(30), &Heard::Message("a".into(), "the new bell rings".into()))
     );
+}
+
+/// Asks, and asks again from within the answer as long as nobody knows.
+fn insist(engine: &Arc<dyn Handle>, answered: SyncSender<Reply>) {
+    let again = engine.clone();
+    let responder = Responder::new(move |reply| match reply.answer {
+        Answer::Unknown => insist(&again, answered),
+        _ => answered.send(reply).unwrap_or_default(),
+    });
+    engine.submit(Request { space: "a".into(), op: put(b"a") }, responder);
+}
+
+#[test]
+fn whoever_gets_no_answer_may_ask_again_at_once() {
+    let store = Sqlite::new(hasty());
+    let engine = store.open();
+    std::fs::remove_file(store.path()).unwrap();
+    let (answered, answer) = sync_channel(1);
+    insist(&engine, answered);
+    let reply = answer.recv_timeout(store.patience()).expect("the engine waits for nobody");
+    assert!(matches!(reply.answer, Answer::Applied(_)), "{reply:?}");
 }
 
 /// What is said about a file that cannot be used.

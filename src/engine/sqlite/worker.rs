@@ -178,7 +178,7 @@ impl Shared {
         while let Some(tasks) = self.next() {
             if !file.is_in_place() {
                 self.replace(&mut file);
-                drop(mem::take(&mut self.state().working));
+                self.give_up();
                 continue;
             }
             if let Some(until) = self.patience() {
@@ -190,7 +190,14 @@ impl Shared {
                 news.tell(&**ear);
             }
         }
-        drop(mem::take(&mut self.state().working));
+        self.give_up();
+    }
+
+    /// Nobody knows what came of what was to be carried out.
+    fn give_up(&self) {
+        // Whoever waits may come back with the next request, so he hears of it only after the lock is free.
+        let tickets = mem::take(&mut self.state().working);
+        drop(tickets);
     }
 
     /// Waits for tasks, or for a reason to look for hints; nothing, if it is closed and nothing is left to be passed on.
