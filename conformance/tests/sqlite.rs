@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
 use fencepost::engine::sqlite::{Sqlite as Engine, SqliteError, SqliteOptions, Synchronous};
-use fencepost::engine::{Engine as Handle, Reply, Request, Responder};
+use fencepost::engine::{Ear, Engine as Handle, Hint, Reply, Request, Responder};
 use fencepost::store::{Answer, Expect, Op};
 use fencepost_conformance::{Caller, Candidate, Heard, Sqlite, examine};
 use rusqlite::Connection;
@@ -175,6 +175,29 @@ fn whoever_gets_no_answer_may_ask_again_at_once() {
     insist(&engine, answered);
     let reply = answer.recv_timeout(store.patience()).expect("the engine waits for nobody");
     assert!(matches!(reply.answer, Answer::Applied(_)), "{reply:?}");
+}
+
+/// Who holds up whoever tells it anything: as a file system does that does not answer.
+struct Deaf(Mutex<Receiver<()>>);
+
+impl Ear for Deaf {
+    fn hear(&self, _: Hint<'_>) {
+        let _ = self.0.lock().unwrap().recv();
+    }
+}
+
+#[test]
+fn what_takes_too_long_is_given_up_while_the_file_is_stuck() {
+    let store = Sqlite::new(hasty());
+    let (end, ended) = sync_channel::<()>(0);
+    let caller = Caller::of(store.open(), store.patience());
+    caller.engine.listen(Arc::new(Deaf(Mutex::new(ended))));
+    caller.engine.publish("a", "this is what it is stuck at");
+    // The first one may be answered before.
+    let unknown = (0..).map(|key: u8| caller.call("a", put(&[key])).unwrap().reply.answer);
+    assert_eq!(unknown.take(100).find(|answer| *answer == Answer::Unknown), Some(Answer::Unknown));
+    drop(end);
+    assert!(matches!(caller.insist("a", &put(b"b")).unwrap().answer, Answer::Applied(_)), "it goes on");
 }
 
 /// What is said about a file that cannot be used.

@@ -1,8 +1,9 @@
 //! One file, shared by the processes of one host: SQLite in its write-ahead mode.
 //!
 //! A thread of the engine's own carries requests out, so that nobody who submits one waits for a disk. Requests that
-//! queue up meanwhile go into one transaction, and each is answered after it was committed. A second thread listens to
-//! the bell below and gives up requests that take too long.
+//! queue up meanwhile go into one transaction, and each is answered after it was committed. The same thread listens to the bell
+//! below, so that whoever hears of a hint is a step away from its next request. A second thread gives up requests that take too
+//! long, as the first one cannot while it waits for the file.
 //!
 //! # What it promises
 //!

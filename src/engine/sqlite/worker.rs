@@ -13,13 +13,15 @@ use core::mem;
 use tokio::sync::watch;
 
 use super::SqliteOptions;
-use super::bell::{Bell, Listener};
+use super::bell::{Listener, Nudge};
 use super::file::{File, Patience};
 use crate::engine::{Ear, Hint, Reply, Request, Responder};
 use crate::store::Op;
 
 /// How many tasks go into one transaction at most.
 const GROUP: usize = 64;
+/// How often to look for what takes too long, and for hints although nothing rang.
+const LOOK: Duration = Duration::from_millis(500);
 
 /// What is to be done to the file.
 #[derive(Debug)]
@@ -60,6 +62,13 @@ struct Ticket {
     overdue: Instant,
 }
 
+/// What the worker does at one go.
+struct Turn {
+    tasks: Vec<Task>,
+    /// Whether to look for hints, too.
+    look: bool,
+}
+
 #[derive(Default)]
 struct State {
     waiting: VecDeque<(Task, Ticket)>,
@@ -67,36 +76,59 @@ struct State {
     working: Vec<Ticket>,
     /// Whether it is time to look for hints.
     look: bool,
+    /// Whether the worker has nothing to do, and has to be nudged to see that this has changed.
+    idle: bool,
     closed: bool,
+}
+
+impl State {
+    fn has_work(&self) -> bool {
+        self.look || !self.waiting.is_empty()
+    }
+
+    fn take_turn(&mut self) -> Turn {
+        let count = self.waiting.len().min(GROUP);
+        let (tasks, tickets) = self.waiting.drain(..count).unzip();
+        self.working = tickets;
+        Turn { tasks, look: mem::take(&mut self.look) }
+    }
+
+    /// Asks for a look at the hints; what is overdue is to be answered as unknown.
+    fn look_around(&mut self) -> Vec<Responder> {
+        let now = Instant::now();
+        self.look = true;
+        let tickets = self.working.iter_mut().chain(self.waiting.iter_mut().map(|(_, ticket)| ticket));
+        let overdue = tickets.take_while(|ticket| ticket.overdue <= now);
+        overdue.filter_map(|ticket| ticket.responder.take()).collect()
+    }
 }
 
 /// What the threads share with the engine.
 pub(super) struct Shared {
     state: Mutex<State>,
-    changed: Condvar,
+    nudge: Nudge,
+    closing: Condvar,
     ear: OnceLock<Arc<dyn Ear>>,
     options: SqliteOptions,
-    bell: Bell,
 }
 
 /// Starts the threads. The receiver hears of their end: nobody is left to send.
 pub(super) fn start(file: File, options: &SqliteOptions) -> io::Result<(Arc<Shared>, watch::Receiver<()>)> {
     let shared = Arc::new(Shared {
         state: Mutex::default(),
-        changed: Condvar::new(),
+        nudge: Nudge::new()?,
+        closing: Condvar::new(),
         ear: OnceLock::new(),
         options: options.clone(),
-        bell: file.bell.clone(),
     });
     let (running, ended) = watch::channel(());
-    let listener = shared.bell.listen(options.poll);
-    let attendant = (shared.clone(), running.clone());
-    thread::Builder::new()
-        .name("fencepost-bell".into())
-        .spawn(move || attendant.0.attend(listener, &attendant.1))?;
+    let listener = file.bell.listen(options.poll);
+    let watchman = (shared.clone(), running.clone());
+    thread::Builder::new().name("fencepost-watch".into()).spawn(move || watchman.0.watch(&watchman.1))?;
     let worker = (shared.clone(), running);
-    let spawned =
-        thread::Builder::new().name("fencepost-sqlite".into()).spawn(move || worker.0.work(file, &worker.1));
+    let spawned = thread::Builder::new()
+        .name("fencepost-sqlite".into())
+        .spawn(move || worker.0.work(file, listener, &worker.1));
     // The other thread must not outlive an engine that never was.
     spawned.inspect_err(|_| shared.close())?;
     Ok((shared, ended))
@@ -129,64 +161,62 @@ impl Shared {
             return drop(ticket);
         }
         state.waiting.push_back((task, ticket));
+        self.wake(state);
+    }
+
+    /// Lets the worker see what has changed, if it sleeps.
+    fn wake(&self, mut state: MutexGuard<'_, State>) {
+        let sleeps = mem::take(&mut state.idle);
         drop(state);
-        self.changed.notify_one();
+        if sleeps {
+            self.nudge.give();
+        }
     }
 
     /// Whoever waits for an answer gets none; what was published before is passed on.
     pub(super) fn close(&self) {
         let mut state = self.state();
-        let first = !mem::replace(&mut state.closed, true);
+        state.closed = true;
         let (messages, left) =
             mem::take(&mut state.waiting).into_iter().partition(|(task, _)| task.is_message());
         state.waiting = messages;
-        drop(state);
+        self.wake(state);
+        self.closing.notify_all();
         drop(left);
-        self.changed.notify_all();
-        if first {
-            self.bell.ring();
-        }
     }
 
     fn is_closed(&self) -> bool {
         self.state().closed
     }
 
-    /// The thread that listens to the bell, and gives up what takes too long.
-    fn attend(&self, mut listener: Listener, _running: &watch::Sender<()>) {
-        while !self.is_closed() {
-            listener.wait();
-            let given_up = self.look_around();
+    /// The thread that gives up what takes too long: the worker cannot while it waits for the file.
+    fn watch(&self, _running: &watch::Sender<()>) {
+        let mut state = self.state();
+        while !state.closed {
+            let waited = self.closing.wait_timeout(state, LOOK);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            let given_up = state.look_around();
+            self.wake(state);
             drop(given_up);
-            self.changed.notify_one();
+            state = self.state();
         }
     }
 
-    /// Asks for a look at the hints; what is overdue is to be answered as unknown.
-    fn look_around(&self) -> Vec<Responder> {
-        let now = Instant::now();
-        let mut state = self.state();
-        state.look = true;
-        let State { waiting, working, .. } = &mut *state;
-        let tickets = working.iter_mut().chain(waiting.iter_mut().map(|(_, ticket)| ticket));
-        let overdue = tickets.take_while(|ticket| ticket.overdue <= now);
-        overdue.filter_map(|ticket| ticket.responder.take()).collect()
-    }
-
     /// The thread that works on the file.
-    fn work(&self, mut file: File, _running: &watch::Sender<()>) {
-        while let Some(tasks) = self.next() {
+    fn work(&self, mut file: File, mut listener: Listener, _running: &watch::Sender<()>) {
+        while let Some(turn) = self.next(&mut listener) {
             if !file.is_in_place() {
                 self.replace(&mut file);
                 self.give_up();
                 continue;
             }
             if let Some(until) = self.patience() {
-                let patience =
-                    Patience { until, is_over: &|| self.is_closed() && !tasks.iter().any(Task::is_message) };
-                self.answer(file.carry_out(&tasks, &patience));
+                let is_over = || self.is_closed() && !turn.tasks.iter().any(Task::is_message);
+                self.answer(file.carry_out(&turn.tasks, &Patience { until, is_over: &is_over }));
             }
-            if let (Some(ear), Some(news)) = (self.ear.get(), file.news()) {
+            if turn.look
+                && let (Some(ear), Some(news)) = (self.ear.get(), file.news())
+            {
                 news.tell(&**ear);
             }
         }
@@ -201,19 +231,26 @@ impl Shared {
     }
 
     /// Waits for tasks, or for a reason to look for hints; nothing, if it is closed and nothing is left to be passed on.
-    fn next(&self) -> Option<Vec<Task>> {
+    fn next(&self, listener: &mut Listener) -> Option<Turn> {
+        loop {
+            let rang = listener.listen(&self.nudge, self.is_idle());
+            let mut state = self.state();
+            state.idle = false;
+            if state.closed && state.waiting.is_empty() {
+                return None;
+            }
+            state.look |= rang;
+            if state.has_work() {
+                return Some(state.take_turn());
+            }
+        }
+    }
+
+    /// Whether there is nothing to do. Whoever changes that from now on has to nudge.
+    fn is_idle(&self) -> bool {
         let mut state = self.state();
-        while state.waiting.is_empty() && !state.look && !state.closed {
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
-        if state.closed && state.waiting.is_empty() {
-            return None;
-        }
-        state.look = false;
-        let count = state.waiting.len().min(GROUP);
-        let (tasks, tickets) = state.waiting.drain(..count).unzip();
-        state.working = tickets;
-        Some(tasks)
+        state.idle = !state.closed && !state.has_work();
+        state.idle
     }
 
     /// Until when somebody waits for what is to be carried out now.
