@@ -1,7 +1,8 @@
 //! The table of hints, by which processes tell each other what may be worth a look.
 //!
-//! A row is a deletion, or a message with a text. Rows are numbered without gaps, the newest one always stays, and only the
-//! newest [`KEPT`] are kept: whoever finds that the row after the last one it has read is gone has missed some.
+//! A row is a deletion, or a message with a text. Rows are numbered without gaps, the newest [`KEPT`] are kept, and older ones
+//! are cleared away [`SURPLUS`] at a time, as that is a page more to write: whoever finds that the row after the last one it has
+//! read is gone has missed some.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -12,13 +13,17 @@ use crate::engine::{Ear, Hint};
 
 /// How many hints are kept for those who are slow to read them.
 pub(super) const KEPT: i64 = 1_024;
+/// How many more there may be.
+const SURPLUS: i64 = 64;
 
 /// Adds a deletion, or a message with a text, to what is there to be read.
 pub(super) fn write(database: &Connection, space: &str, text: Option<&str>) -> Result<()> {
     let add = "INSERT INTO hint (space, text) VALUES (?, ?)";
     database.prepare_cached(add)?.execute(params![space, text])?;
     let last = database.last_insert_rowid();
-    database.prepare_cached("DELETE FROM hint WHERE seq <= ?")?.execute([last - KEPT])?;
+    if last % SURPLUS == 0 {
+        database.prepare_cached("DELETE FROM hint WHERE seq <= ?")?.execute([last - KEPT])?;
+    }
     Ok(())
 }
 
@@ -102,7 +107,7 @@ mod tests {
     #[test]
     fn who_is_too_slow_hears_of_a_gap_and_nobody_else_does() {
         assert_eq!(heard_after(1).unwrap(), (0, 2));
-        assert_eq!(heard_after(KEPT).unwrap(), (0, KEPT as u32 + 1));
-        assert_eq!(heard_after(KEPT + 1).unwrap(), (1, KEPT as u32 + 1));
+        assert_eq!(heard_after(KEPT + SURPLUS - 1).unwrap(), (0, (KEPT + SURPLUS) as u32));
+        assert_eq!(heard_after(KEPT + SURPLUS).unwrap(), (1, KEPT as u32 + 1));
     }
 }
