@@ -1,6 +1,7 @@
 //! One request, inside a transaction.
 
 use alloc::boxed::Box;
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Params, Result, Row, params};
@@ -10,8 +11,15 @@ use crate::engine::{EngineAnswer, EngineOp, Key, Request, Text};
 use crate::store::{Answer, Entry, Expect, Revision};
 use crate::time::{Span, StoreTime};
 
-/// How many dead entries a transaction clears away beside what it is there for.
+/// At how many entries a transaction looks for each that it puts, in case they are dead.
 const SWEEP: u32 = 16;
+pub(super) const WALK: &str =
+    "SELECT space, key, expires FROM entry WHERE (space, key) >= (?, ?) ORDER BY space, key LIMIT ?";
+pub(super) const LIST: &str = "SELECT revision, record, key FROM entry
+    WHERE space = ? AND key > ? AND expires > ? ORDER BY key LIMIT ?";
+
+/// Where an entry stands: its space and its key.
+pub(super) type Place = (String, Vec<u8>);
 
 /// A transaction.
 pub(super) struct Transaction<'a> {
@@ -19,8 +27,8 @@ pub(super) struct Transaction<'a> {
     now: i64,
     /// Whether there are hints to be read once it is committed.
     pub(super) hints: bool,
-    /// Whether something was put.
-    puts: bool,
+    /// How many entries were put.
+    puts: u32,
 }
 
 /// What fits into SQLite's integers: all of time until 2262, and "never".
@@ -40,7 +48,7 @@ fn revision(number: i64) -> Revision {
 impl<'a> Transaction<'a> {
     /// One that is carried out at `now` on the store's clock.
     pub(super) fn new(database: &'a Connection, now: StoreTime) -> Transaction<'a> {
-        Transaction { database, now: integer(now.as_nanos()), hints: false, puts: false }
+        Transaction { database, now: integer(now.as_nanos()), hints: false, puts: 0 }
     }
 
     fn prepare(&self, sql: &str) -> Result<CachedStatement<'a>> {
@@ -97,7 +105,7 @@ impl<'a> Transaction<'a> {
                  = (excluded.revision, excluded.record, excluded.expires)",
             params![space, key, given, record, expires],
         )?;
-        self.puts = true;
+        self.puts += 1;
         Ok(Answer::Applied(revision(given)))
     }
 
@@ -129,25 +137,44 @@ impl<'a> Transaction<'a> {
     }
 
     fn list(&self, space: &str, after: &Key, limit: u32) -> Result<EngineAnswer> {
-        let mut statement = self.prepare(
-            "SELECT revision, record, key FROM entry
-             WHERE space = ? AND key > ? AND expires > ? ORDER BY key LIMIT ?",
-        )?;
+        let mut statement = self.prepare(LIST)?;
         let page = statement.query_map(params![space, after, self.now, limit], |row| {
             Ok((row.get::<_, Vec<u8>>(2).map(Box::from)?, entry(row)?))
         })?;
         page.collect::<Result<_>>().map(Answer::Listed)
     }
 
-    /// Clears a few of the entries away that expired and that nobody took over, if this transaction adds any.
-    pub(super) fn sweep(&self) -> Result<()> {
-        if self.puts {
-            self.execute(
-                "DELETE FROM entry WHERE (space, key) IN
-                     (SELECT space, key FROM entry WHERE expires <= ? ORDER BY expires LIMIT ?)",
-                params![self.now, SWEEP],
-            )?;
+    /// Goes on from `swept` in the order of entries, looks at a few for each that this transaction has put, and clears those
+    /// away that are dead: nobody may come to take them over.
+    ///
+    /// An index would find them at once, and cost every write a page more.
+    pub(super) fn sweep(&self, swept: &mut Place) -> Result<()> {
+        if self.puts == 0 {
+            return Ok(());
         }
+        let (dead, next) = self.walk(swept, self.puts.saturating_mul(SWEEP))?;
+        for (space, key) in dead {
+            self.execute("DELETE FROM entry WHERE space = ? AND key = ?", params![space, key])?;
+        }
+        *swept = next;
         Ok(())
+    }
+
+    /// Which of the next `count` entries are dead, and where to go on: with the last of them, or at the beginning.
+    fn walk(&self, (space, key): &Place, count: u32) -> Result<(Vec<Place>, Place)> {
+        let place = |row: &Row<'_>| -> Result<Place> { Ok((row.get(0)?, row.get(1)?)) };
+        let (mut dead, mut next, mut seen) = (Vec::new(), Place::default(), 0);
+        let mut statement = self.prepare(WALK)?;
+        let mut rows = statement.query(params![space, key, count])?;
+        while let Some(row) = rows.next()? {
+            seen += 1;
+            if seen == count {
+                next = place(row)?;
+            }
+            if row.get::<_, i64>(2)? <= self.now {
+                dead.push(place(row)?);
+            }
+        }
+        Ok((dead, next))
     }
 }

@@ -11,10 +11,11 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::bell::Bell;
-use super::entries::Transaction;
+use super::entries::{Place, Transaction};
 use super::hints::{self, News};
 use super::worker::Task;
 use super::{SqliteError, SqliteOptions, Synchronous};
@@ -25,9 +26,9 @@ use crate::time::StoreTime;
 /// Says that a file is ours: `fenc`.
 const APPLICATION: i64 = 0x6665_6e63;
 /// The newest schema that is known here. A step to each version stands in [`MIGRATIONS`].
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 /// What leads from each version of the schema to the next one.
-const MIGRATIONS: [&str; VERSION as usize] = [SCHEMA];
+const MIGRATIONS: [&str; VERSION as usize] = [SCHEMA, "DROP INDEX entry_expires"];
 
 /// The first schema. `expires` is in nanoseconds since the Unix epoch.
 pub(super) const SCHEMA: &str = "
@@ -49,6 +50,8 @@ pub(super) struct File {
     /// The bell beside it.
     pub(super) bell: Bell,
     heard: i64,
+    /// Up to where dead entries were cleared away.
+    swept: Place,
 }
 
 impl File {
@@ -67,7 +70,7 @@ impl File {
         let place = fs::canonicalize(path).and_then(|path| Ok((Bell::of(&path)?, path)));
         let (bell, path) =
             place.map_err(|source| SqliteError::Open { path: path.to_owned(), source: Box::new(source) })?;
-        Ok(File { database, inode: inode(&path), path, bell, heard })
+        Ok(File { database, inode: inode(&path), path, bell, heard, swept: Place::default() })
     }
 
     /// Where it lies.
@@ -96,7 +99,7 @@ impl File {
         }
     }
 
-    fn transaction(&self, tasks: &[Task]) -> Result<Vec<Reply>, Failure> {
+    fn transaction(&mut self, tasks: &[Task]) -> Result<Vec<Reply>, Failure> {
         let begin = if tasks.iter().all(Task::is_read) { "BEGIN" } else { "BEGIN IMMEDIATE" };
         self.execute(begin).map_err(Failure::Undone)?;
         // The clock is read while nobody else can write, so that what is written later is later.
@@ -117,7 +120,7 @@ impl File {
         self.database.prepare_cached(sql)?.raw_execute().map(drop)
     }
 
-    fn within(&self, tasks: &[Task], at: StoreTime) -> rusqlite::Result<(Vec<Reply>, bool)> {
+    fn within(&mut self, tasks: &[Task], at: StoreTime) -> rusqlite::Result<(Vec<Reply>, bool)> {
         let mut transaction = Transaction::new(&self.database, at);
         let mut replies = Vec::with_capacity(tasks.len());
         for task in tasks {
@@ -130,7 +133,7 @@ impl File {
             };
             replies.push(Reply { answer, at });
         }
-        transaction.sweep()?;
+        transaction.sweep(&mut self.swept)?;
         Ok((replies, transaction.hints))
     }
 
@@ -197,6 +200,8 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     // SQLite's own waiting lets one process starve others for seconds.
     database.busy_timeout(Duration::ZERO)?;
     database.set_prepared_statement_cache_capacity(32);
+    // Otherwise a statement with a parameter that a better plan may depend on, as a limit, is prepared anew each time.
+    database.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     Ok(database)
 }
 
@@ -315,18 +320,35 @@ impl Patience<'_> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::entries;
     use super::*;
-    use crate::engine::{Key, Request};
+    use crate::engine::{EngineAnswer, EngineOp, Key, Request};
     use crate::store::{Expect, Op};
+    use crate::time::Span;
+    use rusqlite::StatementStatus;
 
-    fn put(key: &str, bytes: usize) -> Task {
-        let key = Key::from(key.as_bytes());
-        let op = Op::PutIf { key, expect: Expect::Absent, record: "x".repeat(bytes).into(), ttl: None };
+    fn ask(op: EngineOp) -> Task {
         Task::Request(Request { space: "space".into(), op })
     }
 
+    fn put(key: &str, bytes: usize) -> Task {
+        let key = Key::from(key.as_bytes());
+        ask(Op::PutIf { key, expect: Expect::Absent, record: "x".repeat(bytes).into(), ttl: None })
+    }
+
+    /// One that is dead as soon as the clock moves on.
+    fn put_briefly(key: &str) -> Task {
+        let (key, ttl) = (Key::from(key.as_bytes()), Some(Span::from_nanos(1)));
+        ask(Op::PutIf { key, expect: Expect::Absent, record: "x".into(), ttl })
+    }
+
     fn get(key: &str) -> Task {
-        Task::Request(Request { space: "space".into(), op: Op::Get { key: Key::from(key.as_bytes()) } })
+        ask(Op::Get { key: Key::from(key.as_bytes()) })
+    }
+
+    fn carry_out(file: &mut File, tasks: &[Task]) -> Vec<Option<EngineAnswer>> {
+        let patience = Patience { until: Instant::now() + Duration::from_secs(5), is_over: &|| false };
+        file.carry_out(tasks, &patience).into_iter().map(|reply| reply.map(|reply| reply.answer)).collect()
     }
 
     #[test]
@@ -335,13 +357,6 @@ mod tests {
         let mut file = File::open(&folder.path().join("store.db"), &SqliteOptions::default()).unwrap();
         let size =
             |file: &File, pages: i64| file.database.pragma_update(None, "max_page_count", pages).unwrap();
-        let carry_out = |file: &mut File, tasks: &[Task]| -> Vec<Option<Answer<_, _>>> {
-            let patience = Patience { until: Instant::now() + Duration::from_secs(5), is_over: &|| false };
-            file.carry_out(tasks, &patience)
-                .into_iter()
-                .map(|reply| reply.map(|reply| reply.answer))
-                .collect()
-        };
         size(&file, 12);
         let answers =
             carry_out(&mut file, &[put("small", 10), put("large", 1 << 20), get("small"), get("large")]);
@@ -352,6 +367,68 @@ mod tests {
         size(&file, 1 << 20);
         let answers = carry_out(&mut file, &[put("large", 1 << 20)]);
         assert!(matches!(&answers[..], [Some(Answer::Applied(_))]), "there is room again");
+    }
+
+    #[test]
+    fn what_nobody_takes_over_is_cleared_away_as_others_are_written_and_what_lives_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut file = File::open(&folder.path().join("store.db"), &SqliteOptions::default()).unwrap();
+        // They alternate, in the order of their keys.
+        let names: Vec<_> = (100..300).map(|number| format!("{number}")).collect();
+        let tasks: Vec<_> = names.chunks(2).flat_map(|two| [put(&two[0], 1), put_briefly(&two[1])]).collect();
+        carry_out(&mut file, &tasks);
+        let count = |file: &File| -> i64 {
+            file.database.query_row("SELECT count(*) FROM entry", [], |row| row.get(0)).unwrap()
+        };
+        let mut puts = 0;
+        while count(&file) > 100 + puts {
+            assert!(puts < 200 / 8, "{} entries are left", count(&file));
+            carry_out(&mut file, &[put(&format!("new {puts}"), 1)]);
+            puts += 1;
+        }
+        assert!(puts > 0, "there was something to be cleared away");
+        assert_eq!(count(&file), 100 + puts);
+        let lives = |name: &String| -> bool {
+            matches!(&carry_out(&mut file, &[get(name)])[..], [Some(Answer::Found(Some(_)))])
+        };
+        assert_eq!(names.iter().map(lives).filter(|lives| *lives).count(), 100);
+    }
+
+    #[test]
+    fn statements_with_a_limit_are_prepared_once_and_find_where_to_begin() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut file = File::open(&folder.path().join("store.db"), &SqliteOptions::default()).unwrap();
+        for round in 0..5 {
+            let list = Op::List { after: Key::from(*b"b"), limit: 10 + round };
+            carry_out(&mut file, &[put(&format!("{round}"), 1), ask(list)]);
+        }
+        for sql in [entries::WALK, entries::LIST] {
+            let statement = file.database.prepare_cached(sql).unwrap();
+            let count = |status| statement.get_status(status);
+            assert!(count(StatementStatus::Run) >= 5, "{sql} is what was carried out");
+            assert_eq!(count(StatementStatus::RePrepare), 0, "{sql} is prepared anew");
+            assert_eq!(count(StatementStatus::FullscanStep), 0, "{sql} looks at everything");
+        }
+    }
+
+    #[test]
+    fn a_file_of_the_first_schema_is_brought_up_to_date() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("store.db");
+        let old = Connection::open(&path).unwrap();
+        old.execute_batch(SCHEMA).unwrap();
+        old.pragma_update(None, "application_id", APPLICATION).unwrap();
+        old.pragma_update(None, "user_version", 1).unwrap();
+        let write = "INSERT INTO entry VALUES ('space', CAST('old' AS BLOB), 1, 'x', 9223372036854775807)";
+        old.execute(write, []).unwrap();
+        let mut file = File::open(&path, &SqliteOptions::default()).unwrap();
+        assert!(matches!(&carry_out(&mut file, &[get("old")])[..], [Some(Answer::Found(Some(_)))]));
+        let schema = |database: &Connection| -> Vec<String> {
+            let mut names = database.prepare("SELECT name FROM sqlite_schema ORDER BY name").unwrap();
+            names.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap()
+        };
+        let new = File::open(&folder.path().join("new.db"), &SqliteOptions::default()).unwrap();
+        assert_eq!(schema(&file.database), schema(&new.database));
     }
 
     #[test]
