@@ -435,7 +435,9 @@ impl<M: Subject> World<M> {
     /// What `id` is entangled in; or, if it waits, anybody who works on the same.
     fn knot_of(&self, id: InstanceId, waits: bool) -> Option<Knot> {
         if M::PREEMPTS || !waits {
-            let own = self.instances.get(id.index()).and_then(|one| one.machine.knot());
+            let is_gone = |one: &Instance<M>| M::PREEMPTS && one.state == State::Down;
+            let own = self.instances.get(id.index()).filter(|one| !is_gone(one));
+            let own = own.and_then(|one| one.machine.knot());
             return own.or_else(|| self.knot_around(id).filter(|_| waits));
         }
         self.knot_around(id)

@@ -7,8 +7,8 @@ use std::collections::{BTreeSet, VecDeque};
 use common::liar::{self, Liar};
 use common::pair::{Taste, a_taste, check};
 use common::scopes::{
-    Shape, a_calls_scope, a_flag_scope, a_job_scope, a_locker_scope, a_mutex_scope, a_once_scope,
-    a_plugin_api_scope, a_writer_scope, a_writerlease_scope,
+    Shape, a_calls_scope, a_fake_scope, a_flag_scope, a_job_scope, a_locker_scope, a_mutex_scope,
+    a_once_scope, a_plugin_api_scope, a_writer_scope, a_writerlease_scope, an_acyl_scope,
 };
 use fencepost::flag::Flag;
 use fencepost::job::Job;
@@ -23,6 +23,8 @@ use fencepost::writer::WriterLease;
 use fencepost_models::checker::{Choice, Model, NOON_TIME, Scope, Spend, Walk};
 use fencepost_models::property::{Property, PropertySet};
 use fencepost_models::subject::{JobId, Subject};
+use fencepost_models::upstream::acyl_fake_locker::FakeLocker;
+use fencepost_models::upstream::acyl_locker::AcylLocker;
 use fencepost_models::upstream::calls_mutex::CallsMutex;
 use fencepost_models::upstream::openshift_writerlease::Writerlease;
 use fencepost_models::upstream::plugin_api_mutex::PluginApiMutex;
@@ -91,6 +93,16 @@ proptest! {
         scope in a_writerlease_scope(), taste in a_taste(), draws in some_draws(),
     ) {
         accepts::<Writerlease>(scope, taste, &draws)?;
+    }
+
+    #[test]
+    fn nor_the_locker_of_acyl(scope in an_acyl_scope(), taste in a_taste(), draws in some_draws()) {
+        accepts::<AcylLocker>(scope, taste, &draws)?;
+    }
+
+    #[test]
+    fn nor_its_fake(scope in a_fake_scope(), taste in a_taste(), draws in some_draws()) {
+        accepts::<FakeLocker>(scope, taste, &draws)?;
     }
 
     #[test]

@@ -195,7 +195,9 @@ impl Simulated for Fake {
     fn relocate_shelf(shared: &mut Shared, names: &mut Names) {
         shared.mutex.iter_mut().for_each(|object| object.relocate(names));
         shared.token.iter_mut().for_each(|mark| mark.relocate(names));
+        // In which order they came does not matter.
         shared.contenders.iter_mut().for_each(|(object, _)| object.relocate(names));
+        shared.contenders.sort_unstable();
     }
 }
 
@@ -537,7 +539,8 @@ impl FakeLocker {
         if self.unlocking {
             return;
         }
-        self.unlocks.sort_by_key(|(at, _)| *at);
+        // Since when one is due that is, nobody asks.
+        self.unlocks.sort_by_key(|(at, _)| now.mono.max(*at));
         if let Some((_, object)) = self.unlocks.first().copied().filter(|(at, _)| now.mono >= *at) {
             self.unlocking = true;
             self.put_out |= object == self.object() && self.is_received();
@@ -549,6 +552,15 @@ impl FakeLocker {
 impl Subject for FakeLocker {
     const READS_WALL: bool = false;
     const PREEMPTS: bool = true;
+
+    /// It only asks whether an object is its own.
+    fn is_symmetric(_: &FakeConfig) -> bool {
+        true
+    }
+
+    fn reads_store_time(_: &FakeConfig) -> bool {
+        false
+    }
 
     fn request(ask: Ask) -> Option<Request> {
         match ask {

@@ -159,8 +159,8 @@ pub struct AcylLocker {
     connections: u32,
     /// What was given back to the pool, and whether it still owns the lock.
     pool: Option<(Session, bool)>,
-    /// Connections that nobody will ever close.
-    leaked: u32,
+    /// Whether there are connections that nobody will ever close.
+    leaks: bool,
     /// Connections of a locker that failed, and when its goroutine ends.
     failing: Option<(Vec<Session>, Instant)>,
     ping: Timer,
@@ -205,7 +205,7 @@ enum Phase {
     Locking { pin: Pin, until: Instant, fetch: Timer, unlock: bool },
     Delaying { pin: Pin, until: Instant },
     Holding { pin: Pin },
-    Releasing { pin: Pin, until: Instant, preempted: bool },
+    Releasing { session: Session, owns: bool, until: Instant, preempted: bool },
 }
 
 /// A lock that is being used: its connections, and its goroutine.
@@ -267,7 +267,7 @@ impl Machine for AcylLocker {
             identity,
             connections: 0,
             pool: None,
-            leaked: 0,
+            leaks: false,
             failing: None,
             ping: Timer::OFF,
             closing: Vec::new(),
@@ -302,6 +302,8 @@ impl Machine for AcylLocker {
     }
 
     fn relocate(&mut self, map: &mut impl Relocate) {
+        // Zero is the number of no connection, and remains so.
+        map.serial(self.identity, &mut 0);
         map.serial(self.identity, &mut self.connections);
         map.identity(&mut self.identity);
         if let Some((session, _)) = &mut self.pool {
@@ -326,8 +328,12 @@ impl Machine for AcylLocker {
                 map.deadline(until);
                 fetch.relocate(map);
             }
-            Phase::Delaying { pin, until } | Phase::Releasing { pin, until, preempted: _ } => {
+            Phase::Delaying { pin, until } => {
                 pin.relocate(map);
+                map.deadline(until);
+            }
+            Phase::Releasing { session, owns: _, until, preempted: _ } => {
+                session.relocate(map);
                 map.deadline(until);
             }
         }
@@ -450,7 +456,7 @@ impl AcylLocker {
             (Call::Notify, Phase::Notifying { pin }) => {
                 let pin = pin.clone();
                 if failed {
-                    self.leaked += 1;
+                    self.leaks = true;
                     return self.fail(config, now, &pin, out);
                 }
                 self.listen(config, pin, config.reconnect, out);
@@ -484,8 +490,8 @@ impl AcylLocker {
             // Of what it does by itself, nobody hears.
             (Call::Unlock, Phase::Delaying { pin, .. } | Phase::Holding { pin }) => pin.owns |= failed,
             // R1
-            (Call::Unlock, Phase::Releasing { pin, preempted, .. }) => {
-                let (session, owns, preempted) = (pin.session, pin.owns || failed, *preempted);
+            (Call::Unlock, Phase::Releasing { session, owns, preempted, .. }) => {
+                let (session, owns, preempted) = (*session, *owns || failed, *preempted);
                 self.end(session, owns, preempted, out);
             }
             (Call::Close, _) => {
@@ -565,7 +571,8 @@ impl AcylLocker {
             return self.end(pin.session, pin.owns, preempted, out);
         }
         out.store(Call::Unlock, PgOp::Unlock(pin.session));
-        self.phase = Phase::Releasing { pin, until: now.mono + config.unlock_timeout, preempted };
+        let (session, owns, until) = (pin.session, pin.owns, now.mono + config.unlock_timeout);
+        self.phase = Phase::Releasing { session, owns, until, preempted };
     }
 
     /// R1: whatever has become of the unlock, the connection is given back.
@@ -636,8 +643,8 @@ impl AcylLocker {
                 out.event(Event::Acquired);
                 self.deliver(config, now, out);
             }
-            Phase::Releasing { pin, until, preempted } if now.mono >= *until => {
-                let (session, preempted) = (pin.session, *preempted);
+            Phase::Releasing { session, owns: _, until, preempted } if now.mono >= *until => {
+                let (session, preempted) = (*session, *preempted);
                 out.forget(Call::Unlock);
                 self.end(session, true, preempted, out);
             }
@@ -719,6 +726,15 @@ impl Subject for AcylLocker {
     const READS_WALL: bool = false;
     const PREEMPTS: bool = true;
 
+    /// It only asks whether a session is its own.
+    fn is_symmetric(_: &AcylConfig) -> bool {
+        true
+    }
+
+    fn reads_store_time(_: &AcylConfig) -> bool {
+        false
+    }
+
     fn request(ask: Ask) -> Option<Request> {
         match ask {
             Ask::Lock => Some(Request::Lock(Span::MAX)),
@@ -771,6 +787,6 @@ impl Subject for AcylLocker {
         });
         let is_pooled = self.pool.is_some_and(|(_, owns)| owns) || self.watched().is_some_and(|pin| pin.owns);
         let pooled = is_pooled.then_some(Knot::Pooled);
-        of_goroutine.or(pooled).or((self.leaked > 0).then_some(Knot::Leaked))
+        of_goroutine.or(pooled).or(self.leaks.then_some(Knot::Leaked))
     }
 }

@@ -202,8 +202,11 @@ impl Server {
 impl Simulated for Pg {
     type Shelf = Server;
 
+    /// Whether a sign of life that comes late makes the lock any younger.
+    const COUNTS_AGE: bool = true;
+
     fn serve(op: &PgOp, server: &mut Server, serving: &mut Serving<'_>) -> PgAnswer {
-        server.bury(serving.now);
+        server.bury(serving.now + serving.grain.early - serving.grain.late);
         serving.to_lock = true;
         let is_open = |server: &Server, session: &Session| server.open.contains(session);
         match op {
@@ -221,7 +224,9 @@ impl Simulated for Pg {
                 if !server.open(*session, *room) {
                     return PgAnswer::Error;
                 }
-                server.inboxes.push((*session, Vec::new()));
+                if server.inboxes.iter().all(|(other, _)| other != session) {
+                    server.inboxes.push((*session, Vec::new()));
+                }
                 PgAnswer::Done
             }
             PgOp::Lock(session) | PgOp::Fetch(session) if !is_open(server, session) => PgAnswer::Error,
@@ -291,26 +296,37 @@ impl Simulated for Pg {
 
     fn relocate_answer(answer: &mut PgAnswer, names: &mut Names) {
         if let PgAnswer::Messages(sessions) = answer {
-            sessions.iter_mut().for_each(|session| session.relocate(names));
+            relocate_inbox(sessions, names);
         }
     }
 
+    /// Only the queue has an order: of all else it does not matter, and of messages neither does how often they came.
     fn relocate_shelf(server: &mut Server, names: &mut Names) {
         let Server { owned, queue, open, inboxes, heard } = server;
         if let Some(owned) = owned {
             owned.session.relocate(names);
             owned.mark.relocate(names);
         }
-        queue.iter_mut().chain(open).for_each(|session| session.relocate(names));
-        for (session, inbox) in inboxes {
+        queue.iter_mut().chain(open.iter_mut()).for_each(|session| session.relocate(names));
+        for (session, inbox) in inboxes.iter_mut() {
             session.relocate(names);
-            inbox.iter_mut().for_each(|session| session.relocate(names));
+            relocate_inbox(inbox, names);
         }
-        for (process, until) in heard {
+        for (process, until) in heard.iter_mut() {
             Relocate::identity(names, process);
             names.expiry(until);
         }
+        open.sort_unstable();
+        inboxes.sort_unstable();
+        heard.sort_unstable();
     }
+}
+
+/// Whoever receives asks whose they are, and neither in which order they came nor how often.
+fn relocate_inbox(sessions: &mut Vec<Session>, names: &mut Names) {
+    sessions.iter_mut().for_each(|session| session.relocate(names));
+    sessions.sort_unstable();
+    sessions.dedup();
 }
 
 #[cfg(test)]

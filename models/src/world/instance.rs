@@ -238,6 +238,8 @@ impl<M: Subject> World<M> {
             Ask::Unlock | Ask::UnlockAgain | Ask::Finish(_) if caller.stage == Stage::Holding => {
                 self.leave(id);
             }
+            // An unlock of nothing is no part of what was disturbed before.
+            Ask::UnlockAgain if M::PREEMPTS && caller.stage == Stage::Idle => instance.trouble = 0,
             // Whoever leads is to lead no more.
             Ask::Fit(false) if caller.stage == Stage::Holding => self.leave(id),
             Ask::Cancel | Ask::Close => {

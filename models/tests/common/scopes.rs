@@ -13,6 +13,8 @@ use fencepost::time::{Ppm, Span};
 use fencepost::writer::{Arbiter, Backoff, WriterConfig, WriterTerms};
 use fencepost_models::checker::{Budget, Scope, Spend};
 use fencepost_models::property::{Property, PropertySet};
+use fencepost_models::upstream::acyl_fake_locker::FakeConfig;
+use fencepost_models::upstream::acyl_locker::AcylConfig;
 use fencepost_models::upstream::calls_mutex::CallsConfig;
 use fencepost_models::upstream::openshift_writerlease::WriterleaseConfig;
 use fencepost_models::upstream::plugin_api_mutex::PluginApiConfig;
@@ -138,10 +140,13 @@ impl Shape {
             storm_bound: ticks(lengths.storm),
             ablated,
         };
-        let scope = self.scope(config.terms().ok()?, SECOND);
-        // These remember how long ago things were, of which a normal form knows nothing.
+        Some(Shape::without_requests(self.scope(config.terms().ok()?, SECOND)))
+    }
+
+    /// Who watches newer requests remembers how long ago things were, of which a normal form knows nothing.
+    fn without_requests<C>(scope: Scope<C>) -> Scope<C> {
         let judged = scope.judged.without(PropertySet::of(&Property::OF_PREEMPTION));
-        Some(Scope { judged, ..scope })
+        Scope { judged, ..scope }
     }
 
     /// For the recurring job, on an interval of so many ticks, if its mutex accepts such a configuration.
@@ -443,6 +448,52 @@ pub(crate) fn a_mutex_scope() -> impl Strategy<Value = Scope<MutexTerms>> {
 /// Scopes for the plugin API's mutex.
 pub(crate) fn a_plugin_api_scope() -> impl Strategy<Value = Scope<PluginApiConfig>> {
     (a_shape(), 1..=3u64).prop_map(|(shape, refresh)| shape.of_plugin_api(refresh))
+}
+
+prop_compose! {
+    /// The lengths of acyl's lockers, in ticks, and whether callers receive while they hold.
+    fn some_acyl_lengths()(
+        lock_timeout in 2..=4u64,
+        limit in prop::sample::select(vec![0, 0, 3, 5]),
+        preemption in 1..=2u64,
+        delay in 1..=2u64,
+        poll in 1..=2u64,
+        attentive in any::<bool>(),
+        room in prop::sample::select(vec![4, 6, 12]),
+    ) -> AcylConfig {
+        AcylConfig {
+            lock_timeout: SECOND * lock_timeout,
+            max_lock_duration: if limit > 0 { SECOND * limit } else { Span::MAX },
+            preemption_timeout: SECOND * preemption,
+            lock_delay: SECOND * delay,
+            attentive,
+            ping_interval: SECOND,
+            unlock_timeout: SECOND,
+            reconnect: SECOND,
+            session_timeout: SECOND * 3,
+            room,
+            poll: SECOND * poll,
+            pause: SECOND,
+        }
+    }
+}
+
+/// Scopes for acyl's locker. What only newer requests are asked about is simulated only.
+pub(crate) fn an_acyl_scope() -> impl Strategy<Value = Scope<AcylConfig>> {
+    (a_shape(), some_acyl_lengths()).prop_map(|(shape, config)| {
+        let scope = shape.scope(AcylConfig { session_timeout: SECOND * shape.ttl, ..config }, SECOND);
+        Shape::without_requests(scope)
+    })
+}
+
+/// Scopes for its fake.
+pub(crate) fn a_fake_scope() -> impl Strategy<Value = Scope<FakeConfig>> {
+    (a_shape(), some_acyl_lengths()).prop_map(|(shape, config)| {
+        let AcylConfig { lock_timeout, preemption_timeout, lock_delay, poll, .. } = config;
+        let max_lock_duration = SECOND * (shape.ttl + 2);
+        let config = FakeConfig { lock_timeout, max_lock_duration, preemption_timeout, lock_delay, poll };
+        Shape::without_requests(shape.scope(config, SECOND))
+    })
 }
 
 /// Scopes for the Calls mutex.
