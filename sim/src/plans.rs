@@ -1,5 +1,6 @@
 //! How our algorithms are checked exhaustively: which lengths, and what may go wrong, unless something else is asked.
 
+mod lockers;
 mod writers;
 
 use std::time::Duration;
@@ -8,7 +9,6 @@ use fencepost::calendar::Schedule;
 use fencepost::flag::{FlagConfig, FlagProtection, FlagTerms};
 use fencepost::job::{JobConfig, JobTerms};
 use fencepost::lease::{LeaseConfig, Protection};
-use fencepost::locker::{LockerConfig, LockerProtection, LockerTerms};
 use fencepost::mutex::{Fairness, MutexConfig, MutexTerms};
 use fencepost::once::{Backoff, Delivery, OnceConfig, OnceTerms};
 use fencepost::run::JobProtection;
@@ -21,6 +21,10 @@ use fencepost_models::upstream::plugin_api_mutex::PluginApiConfig;
 use fencepost_models::upstream::plugin_api_once::PluginApiOnceConfig;
 
 use crate::check::{Budget, Case, CheckPlan, Spend, Ticks};
+pub(crate) use lockers::{
+    ablated_locker, acyl_fake_locker, acyl_fake_locker_cases, acyl_locker, acyl_locker_cases, locker,
+    locker_cases,
+};
 pub(crate) use writers::{ablated_writer, writer, writer_cases, writerlease, writerlease_cases};
 
 /// In the cases of the mutex, a tick is a second.
@@ -72,48 +76,6 @@ fn mutex_in_ticks(ticks: &Ticks, fairness: Fairness, ablated: Option<Protection>
         lock_delay: Duration::ZERO,
         metrics_group: None,
     }
-}
-
-/// The locker, unless something else is asked for: each fault by itself. A second record, and who waits for whom, make for
-/// many states.
-pub(crate) fn locker() -> CheckPlan {
-    let budget = [Spend::Pause, Spend::Crash, Spend::Unknown];
-    let budget = budget.into_iter().fold(Budget::NONE, |budget, what| budget.with(what, 1));
-    CheckPlan { delay: 0, apart: true, budget, ..CheckPlan::default() }
-}
-
-/// The locker without a protection, unless something else is asked for.
-pub(crate) fn ablated_locker(protection: LockerProtection) -> CheckPlan {
-    let budget = match protection {
-        LockerProtection::RevokeBeforeEntry => Budget::NONE.with(Spend::Pause, 1),
-        LockerProtection::RecordedRequest
-        | LockerProtection::ListenBeforeClaim
-        | LockerProtection::WaiterLooks
-        | LockerProtection::StormBound
-        | LockerProtection::OwnLimit => Budget::NONE,
-    };
-    CheckPlan { apart: false, budget, ..locker() }
-}
-
-/// The locker with a grace and a lock delay of a tick. What it is to do only after long is switched off.
-pub(crate) fn locker_cases(
-    ticks: &Ticks,
-    ablated: Option<LockerProtection>,
-) -> Result<Vec<Case<LockerTerms>>, String> {
-    let mutex = mutex_in_ticks(ticks, Fairness::Unordered, None);
-    let ttl = mutex.lease.ttl;
-    let config = LockerConfig {
-        mutex,
-        lock_timeout: None,
-        max_lock_duration: None,
-        preemption_timeout: Some(TICK),
-        lock_delay: Some(TICK),
-        storm_bound: None,
-        ablated,
-    };
-    let config = config.terms().map_err(|error| format!("with these lengths, {error}"))?;
-    let name = format!("ttl {ttl:?}, grace 1s, lock delay 1s");
-    Ok(vec![Case { name, tick: TICK.into(), config }])
 }
 
 /// The recurring job, unless something else is asked for.

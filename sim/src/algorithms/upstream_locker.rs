@@ -8,6 +8,7 @@ use fencepost_models::upstream::acyl_fake_locker::{FakeConfig, FakeLocker};
 use fencepost_models::upstream::acyl_locker::{AcylConfig, AcylLocker};
 
 use crate::algorithm::{Algorithm, Defect, Dice, Registration};
+use crate::plans;
 use crate::scenario::pick;
 
 /// Every one of them.
@@ -43,6 +44,7 @@ fn acyl_locker() -> Registration<AcylLocker> {
         .suffers(FaultSet::of(&[Fault::CutToStore, Fault::ErrorBefore, Fault::ForgetUnlock]))
         .usually(AcylConfig::default())
         .plainer(plainer_acyl)
+        .exhaustive(plans::acyl_locker(), plans::acyl_locker_cases)
         .known_defects(&[L1, L2, L4, L7, L3, L9, L5, L6])
 }
 
@@ -194,6 +196,7 @@ fn acyl_fake_locker() -> Registration<FakeLocker> {
     .promises(&[Property::BelievedExclusion, Property::OwnerOnlyRelease, Property::Progress])
     .meets(FaultSet::of(&[Fault::Pause, Fault::Cancel, Fault::ForgetUnlock, Fault::UnlockTwice]))
     .plainer(plainer_fake)
+    .exhaustive(plans::acyl_fake_locker(), plans::acyl_fake_locker_cases)
     .known_defects(&[F1, F3, F4, F2])
 }
 
