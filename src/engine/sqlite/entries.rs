@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use rusqlite::{CachedStatement, Connection, OptionalExtension, Params, Result, Row, params};
+use rusqlite::{CachedStatement, Connection, Error, OptionalExtension, Params, Result, Row, params};
 
 use super::hints;
 use crate::engine::{EngineAnswer, EngineOp, Key, Request, Text};
@@ -112,8 +112,13 @@ impl<'a> Transaction<'a> {
     /// One more than the last one, or the clock in microseconds if that is more: what a file that was lost has
     /// counted, nobody knows, but it has not counted faster than that.
     fn next_revision(&self) -> Result<i64> {
-        let sql = "UPDATE counter SET revision = max(revision + 1, ?) RETURNING revision";
-        self.prepare(sql)?.query_row([self.now / 1_000], |row| row.get(0))
+        let last: i64 = self.prepare("SELECT revision FROM counter")?.query_row([], |row| row.get(0))?;
+        let next = last.saturating_add(1).max(self.now / 1_000);
+        // Nobody else writes meanwhile; and what returns what it has updated makes a table for that each time.
+        if !self.execute("UPDATE counter SET revision = ? WHERE rowid = 1", [next])? {
+            return Err(Error::StatementChangedRows(0));
+        }
+        Ok(next)
     }
 
     fn after(&self, ttl: Span) -> i64 {
