@@ -187,7 +187,7 @@ pub(crate) fn ocm_flag_cases(ticks: &Ticks) -> Result<Vec<Case<OcmConfig>>, Stri
 }
 
 /// Jobs that run once, unless something else is asked for: one of them, and each fault by itself. Two jobs at a time
-/// have too many states.
+/// have hundreds of times as many states.
 pub(crate) fn once() -> CheckPlan {
     let faults = [Spend::Crash, Spend::Unknown, Spend::Loss, Spend::Failure];
     let budget =
