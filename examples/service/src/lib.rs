@@ -15,7 +15,6 @@ use fencepost::flag::FlagConfig;
 use fencepost::job::JobConfig;
 use fencepost::mutex::MutexConfig;
 use fencepost::once::{Delivery, OnceConfig, RunAt};
-use fencepost::time::Span;
 
 /// Whatever can go wrong when an instance is started or asked for something.
 pub type Error = Box<dyn std::error::Error + Send + Sync>;
@@ -90,13 +89,13 @@ impl Service {
         Ok(())
     }
 
-    /// Sends a reminder soon, from whichever instance comes first.
+    /// Sends a reminder after a while, from whichever instance comes first.
     ///
     /// # Errors
     ///
-    /// If there is such a reminder already.
-    pub async fn remind(&self, key: &str, text: &str) -> Result<(), Error> {
-        Ok(self.reminders.schedule(key, RunAt::In(Span::ZERO), &text.into()).await?)
+    /// If there is such a reminder that was not sent yet.
+    pub async fn remind(&self, key: &str, after: Duration, text: &str) -> Result<(), Error> {
+        Ok(self.reminders.schedule(key, RunAt::In(after.into()), &text.into()).await?)
     }
 
     /// Ends this instance: what runs is waited for, what is held is released.

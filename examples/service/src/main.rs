@@ -5,6 +5,7 @@
 //! ```
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use fencepost::driver::Store;
 use fencepost::engine::memory::Memory;
@@ -20,7 +21,7 @@ async fn main() -> Result<(), Error> {
     for amount in 1..=10 {
         tokio::try_join!(here.write(amount), there.write(amount))?;
     }
-    here.remind("17", "water the plants").await?;
+    here.remind("17", Duration::ZERO, "water the plants").await?;
     println!("{} leads", here.leader().unwrap_or_else(|| "nobody".into()));
     there.stop().await?;
     here.stop().await?;

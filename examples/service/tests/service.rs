@@ -9,6 +9,7 @@ use fencepost::engine::memory::Memory;
 use service::{Error, Ledger, Service};
 
 const SOON: Duration = Duration::from_secs(20);
+const HOUR: Duration = Duration::from_secs(3_600);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn instances_write_in_turns_sum_once_and_remind_once() -> Result<(), Error> {
@@ -20,8 +21,9 @@ async fn instances_write_in_turns_sum_once_and_remind_once() -> Result<(), Error
         tokio::try_join!(here.write(amount), there.write(amount))?;
     }
     assert_eq!(ledger.total(), 2 * 55);
-    here.remind("17", "water the plants").await?;
-    assert!(there.remind("17", "again").await.is_err(), "the key is taken");
+    here.remind("17", Duration::ZERO, "water the plants").await?;
+    here.remind("18", HOUR, "buy a watering can").await?;
+    assert!(there.remind("18", HOUR, "again").await.is_err(), "the key is taken");
     let began = Instant::now();
     while !here.lead()? {
         assert!(began.elapsed() < SOON, "the first one that stood does not lead");
