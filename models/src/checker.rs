@@ -548,7 +548,7 @@ impl<M: Subject> Model<M> {
         }
         if !matches!(choice, Choice::Do(_)) {
             if self.scope.at_once {
-                budget.0[Spend::Schedule as usize] = 0;
+                *budget = budget.with(Spend::Schedule, 0);
             }
             world.pass_to(*now);
         }

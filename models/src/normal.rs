@@ -318,9 +318,9 @@ impl Names {
         *number = revision.0;
     }
 
+    /// The key of a revision; the same for all, where nobody asks.
     fn key_of(&self, revision: u64) -> u64 {
-        let at = usize::try_from(revision).unwrap_or(usize::MAX);
-        self.keys.get(at.wrapping_sub(1)).copied().unwrap_or(0)
+        self.keys.get(revision.wrapping_sub(1) as usize).copied().unwrap_or(0)
     }
 
     /// Once all of them were noted.
@@ -344,9 +344,6 @@ impl Names {
 
     /// Whether a lower revision of the same key was noted.
     fn has_lower(&self, revision: u64) -> bool {
-        if self.keys.is_empty() {
-            return self.revisions.of(revision) > 0;
-        }
         let key = self.key_of(revision);
         self.revisions.iter().any(|other| other < revision && self.key_of(other) == key)
     }

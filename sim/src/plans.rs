@@ -27,6 +27,11 @@ pub(crate) use lockers::{
 };
 pub(crate) use writers::{ablated_writer, writer, writer_cases, writerlease, writerlease_cases};
 
+/// Each of these, once.
+fn once_each(spends: &[Spend]) -> Budget {
+    spends.iter().fold(Budget::NONE, |budget, &what| budget.with(what, 1))
+}
+
 /// In the cases of the mutex, a tick is a second.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -119,8 +124,7 @@ pub(crate) fn job_cases(
 
 /// The flag, unless something else is asked for.
 pub(crate) fn flag() -> CheckPlan {
-    let budget = [Spend::Pause, Spend::Crash, Spend::Unknown];
-    let budget = budget.into_iter().fold(Budget::NONE, |budget, what| budget.with(what, 1));
+    let budget = once_each(&[Spend::Pause, Spend::Crash, Spend::Unknown]);
     CheckPlan { delay: 0, budget, ..CheckPlan::default() }
 }
 
@@ -161,8 +165,7 @@ pub(crate) fn flag_cases(
 
 /// The original of the flag, unless something else is asked for: prompt messages, and each fault by itself.
 pub(crate) fn ocm_flag() -> CheckPlan {
-    let budget = [Spend::Pause, Spend::Unknown, Spend::Stall, Spend::Cancel, Spend::ExtraUnlock];
-    let budget = budget.into_iter().fold(Budget::NONE, |budget, what| budget.with(what, 1));
+    let budget = once_each(&[Spend::Pause, Spend::Unknown, Spend::Stall, Spend::Cancel, Spend::ExtraUnlock]);
     CheckPlan { ttl: 4, delay: 0, budget, apart: true, ..CheckPlan::default() }
 }
 
@@ -189,9 +192,7 @@ pub(crate) fn ocm_flag_cases(ticks: &Ticks) -> Result<Vec<Case<OcmConfig>>, Stri
 /// Jobs that run once, unless something else is asked for: one of them, and each fault by itself. Two jobs at a time
 /// have hundreds of times as many states.
 pub(crate) fn once() -> CheckPlan {
-    let faults = [Spend::Crash, Spend::Unknown, Spend::Loss, Spend::Failure];
-    let budget =
-        faults.into_iter().fold(Budget::NONE.with(Spend::Schedule, 1), |all, what| all.with(what, 1));
+    let budget = once_each(&[Spend::Schedule, Spend::Crash, Spend::Unknown, Spend::Loss, Spend::Failure]);
     CheckPlan { delay: 0, apart: true, budget, ..CheckPlan::default() }
 }
 
@@ -259,15 +260,13 @@ pub(crate) fn ablation(protection: Protection) -> CheckPlan {
 /// The plugin API's mutex, unless something else is asked for. Its messages take no time: what a slow one does, a
 /// pause does too.
 pub(crate) fn plugin_api() -> CheckPlan {
-    let budget = [Spend::Pause, Spend::Crash, Spend::Unknown, Spend::Jump];
-    let budget = budget.into_iter().fold(Budget::NONE, |budget, what| budget.with(what, 1));
+    let budget = once_each(&[Spend::Pause, Spend::Crash, Spend::Unknown, Spend::Jump]);
     CheckPlan { ttl: 2, delay: 0, budget, ..CheckPlan::default() }
 }
 
 /// The Calls mutex, unless something else is asked for.
 pub(crate) fn calls() -> CheckPlan {
-    let budget = [Spend::Pause, Spend::Crash, Spend::Unknown, Spend::Jump, Spend::ExtraUnlock];
-    let budget = budget.into_iter().fold(Budget::NONE, |budget, what| budget.with(what, 1));
+    let budget = once_each(&[Spend::Pause, Spend::Crash, Spend::Unknown, Spend::Jump, Spend::ExtraUnlock]);
     CheckPlan { ttl: 4, budget, apart: true, ..CheckPlan::default() }
 }
 
@@ -285,8 +284,7 @@ pub(crate) fn plugin_api_cases(ticks: &Ticks) -> Result<Vec<Case<PluginApiConfig
 
 /// The plugin API's job, unless something else is asked for.
 pub(crate) fn plugin_api_job() -> CheckPlan {
-    let budget = [Spend::Pause, Spend::Crash, Spend::Unknown, Spend::Jump, Spend::Cancel];
-    let budget = budget.into_iter().fold(Budget::NONE, |budget, what| budget.with(what, 1));
+    let budget = once_each(&[Spend::Pause, Spend::Crash, Spend::Unknown, Spend::Jump, Spend::Cancel]);
     CheckPlan { ttl: 2, delay: 0, apart: true, budget, ..CheckPlan::default() }
 }
 
@@ -311,8 +309,7 @@ pub(crate) fn plugin_api_job_cases(ticks: &Ticks) -> Result<Vec<Case<PluginApiJo
 /// The plugin API's scheduler, unless something else is asked for. As soon as jobs are taken back, there are too many
 /// states to see all of them.
 pub(crate) fn plugin_api_once() -> CheckPlan {
-    let budget = [Spend::Schedule, Spend::Pause, Spend::Crash, Spend::Unknown, Spend::Jump];
-    let budget = budget.into_iter().fold(Budget::NONE, |budget, what| budget.with(what, 1));
+    let budget = once_each(&[Spend::Schedule, Spend::Pause, Spend::Crash, Spend::Unknown, Spend::Jump]);
     CheckPlan { ttl: 2, delay: 0, apart: true, budget, ..CheckPlan::default() }
 }
 

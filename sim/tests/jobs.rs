@@ -2,7 +2,7 @@
 
 mod common;
 
-use fencepost_sim::{Budget, CheckPlan, Fault, FaultSet, Property, Report, Ruling, Spend, hunt};
+use fencepost_sim::{Algorithm, Budget, CheckPlan, Fault, FaultSet, Property, Report, Ruling, Spend, hunt};
 
 use common::{algorithm, assert_found, assert_known, assert_refuted, assert_replays, assert_shown};
 
@@ -69,6 +69,14 @@ fn a_job_and_a_job_that_runs_once_are_proved() {
     }
 }
 
+/// Everything that was asked is proved, in so many states of each configuration.
+fn assert_proved(algorithm: &dyn Algorithm, plan: &CheckPlan, states: &[u64]) {
+    let results = algorithm.check(plan, &|_| true).expect("the plan makes sense");
+    results.iter().for_each(|checked| assert!(checked.is_proved(), "{checked:#?}"));
+    let found: Vec<u64> = results.iter().map(|checked| checked.states).collect();
+    assert_eq!(found, states, "{plan:?}");
+}
+
 /// In whatever order steps are tried that come to the same.
 #[test]
 fn a_job_that_runs_once_is_proved_whoever_goes_first() {
@@ -77,10 +85,7 @@ fn a_job_that_runs_once_is_proved_whoever_goes_first() {
     for (reduction, states) in [(false, WHOLE), (true, REDUCED)] {
         let budget = Budget::NONE.with(Spend::Schedule, 1);
         let plan = CheckPlan { reduction, budget, apart: false, ..usual.clone() };
-        let results = once.check(&plan, &|_| true).expect("the plan makes sense");
-        results.iter().for_each(|checked| assert!(checked.is_proved(), "{checked:#?}"));
-        let found: Vec<u64> = results.iter().map(|checked| checked.states).collect();
-        assert_eq!(found, states, "reduction {reduction}");
+        assert_proved(&*once, &plan, states);
     }
 }
 
@@ -92,10 +97,7 @@ fn jobs_that_are_scheduled_at_once_are_proved_in_fewer_states() {
     let budget = Budget::NONE.with(Spend::Schedule, 1);
     for (jobs, states) in [(1, AT_ONCE), (2, ONE_OF_TWO_AT_ONCE)] {
         let plan = CheckPlan { jobs, at_once: true, budget, apart: false, ..usual.clone() };
-        let results = once.check(&plan, &|_| true).expect("the plan makes sense");
-        results.iter().for_each(|checked| assert!(checked.is_proved(), "{checked:#?}"));
-        let found: Vec<u64> = results.iter().map(|checked| checked.states).collect();
-        assert_eq!(found, states, "{jobs} jobs");
+        assert_proved(&*once, &plan, states);
     }
 }
 

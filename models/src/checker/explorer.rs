@@ -7,7 +7,8 @@
 //! others, which is remembered, too. The world remains the only one who knows what happens.
 //!
 //! Whatever does not fit into this is worked out in whole: a step that breaks something, or after which two believe;
-//! hints, drifting clocks, jobs, and whoever reads a wall clock. Where debug assertions are on, every node is left both ways.
+//! hints, drifting clocks, jobs, what is scheduled at once, and whoever reads a wall clock. Where debug assertions are on,
+//! every node is left both ways.
 
 use hashbrown::HashTable;
 

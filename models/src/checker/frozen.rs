@@ -149,6 +149,7 @@ impl<M: Subject> Parts<M> {
         let mut key = Fingerprint::new();
         key.word(print);
         key.word(counter);
+        // Some revisions are borne by instances only, and the stores do not show whose they are.
         world.stores[0].keys.iter().flatten().for_each(|&of| key.word(of));
         let key = key.value();
         if let Some(&number) = self.of_rests.find(key, |&number| self.rests[number as usize].key == key) {

@@ -6,14 +6,13 @@ use fencepost::time::Span;
 use fencepost_models::upstream::acyl_fake_locker::FakeConfig;
 use fencepost_models::upstream::acyl_locker::AcylConfig;
 
-use super::{TICK, mutex_in_ticks};
+use super::{TICK, mutex_in_ticks, once_each};
 use crate::check::{Budget, Case, CheckPlan, Spend, Ticks};
 
 /// The locker, unless something else is asked for: each fault by itself. A second record, and who waits for whom, make for
 /// many states.
 pub(crate) fn locker() -> CheckPlan {
-    let budget = [Spend::Pause, Spend::Crash, Spend::Unknown];
-    let budget = budget.into_iter().fold(Budget::NONE, |budget, what| budget.with(what, 1));
+    let budget = once_each(&[Spend::Pause, Spend::Crash, Spend::Unknown]);
     CheckPlan { delay: 0, apart: true, budget, ..CheckPlan::default() }
 }
 

@@ -5,20 +5,16 @@ use fencepost::time::{Ppm, Span};
 use fencepost::writer::{Arbiter, Backoff, WriterConfig, WriterProtection, WriterTerms};
 use fencepost_models::upstream::openshift_writerlease::WriterleaseConfig;
 
-use super::{TICK, mutex_in_ticks};
+use super::{TICK, mutex_in_ticks, once_each};
 use crate::check::{Budget, Case, CheckPlan, Spend, Ticks};
-
-fn with(spends: &[Spend]) -> Budget {
-    spends.iter().fold(Budget::NONE, |budget, what| budget.with(*what, 1))
-}
 
 /// A writer, unless something else is asked for: one object that is to have two values one after the other, and each
 /// fault by itself. Under a lock, it is to have one.
 pub(crate) fn writer(locked: bool) -> CheckPlan {
     let budget = if locked {
-        with(&[Spend::Schedule, Spend::Crash, Spend::Unknown, Spend::Loss])
+        once_each(&[Spend::Schedule, Spend::Crash, Spend::Unknown, Spend::Loss])
     } else {
-        with(&[Spend::Pause, Spend::Crash, Spend::Unknown, Spend::Failure, Spend::Cancel])
+        once_each(&[Spend::Pause, Spend::Crash, Spend::Unknown, Spend::Failure, Spend::Cancel])
             .with(Spend::Schedule, 2)
     };
     CheckPlan { delay: 0, apart: true, budget, ..CheckPlan::default() }
@@ -27,11 +23,11 @@ pub(crate) fn writer(locked: bool) -> CheckPlan {
 /// A writer without a protection, unless something else is asked for; `None`, if a check cannot miss it.
 pub(crate) fn ablated_writer(protection: WriterProtection) -> Option<CheckPlan> {
     let budget = match protection {
-        WriterProtection::OwnTerm | WriterProtection::FirstEnd => with(&[Spend::Schedule]),
+        WriterProtection::OwnTerm | WriterProtection::FirstEnd => once_each(&[Spend::Schedule]),
         WriterProtection::WorkIdentity => Budget::NONE.with(Spend::Schedule, 2),
         WriterProtection::OneStepPerWait => return None,
-        WriterProtection::Join => with(&[Spend::Schedule, Spend::Cancel]),
-        WriterProtection::UnderLock => with(&[Spend::Schedule, Spend::Pause]),
+        WriterProtection::Join => once_each(&[Spend::Schedule, Spend::Cancel]),
+        WriterProtection::UnderLock => once_each(&[Spend::Schedule, Spend::Pause]),
     };
     Some(CheckPlan { delay: 0, budget, ..CheckPlan::default() })
 }
@@ -63,7 +59,7 @@ fn waits() -> Backoff {
 
 /// The original, unless something else is asked for.
 pub(crate) fn writerlease() -> CheckPlan {
-    let budget = with(&[Spend::Failure, Spend::Cancel]).with(Spend::Schedule, 2);
+    let budget = once_each(&[Spend::Failure, Spend::Cancel]).with(Spend::Schedule, 2);
     CheckPlan { delay: 0, apart: true, budget, ..CheckPlan::default() }
 }
 
