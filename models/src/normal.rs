@@ -623,8 +623,8 @@ impl<M: Subject> Instance<M> {
         names.time(&mut self.caller.asked);
         names.grace(&mut self.caller.deadline);
         names.grace(&mut self.lease_end);
-        if self.hit_at != Time::ZERO {
-            names.departure(&mut self.hit_at);
+        if self.hit_in_possession != Time::ZERO {
+            names.departure(&mut self.hit_in_possession);
         }
         names.revision(&mut self.part.seen);
         if let Some(token) = &mut self.caller.token {
@@ -868,6 +868,8 @@ impl Normaliser {
                 continue;
             }
             let lock = M::Store::lock(&mut world.stores[0].shelves[instance.resource as usize]);
+            let tag = Tag { instance: id, acquisition: instance.caller.acquisition };
+            let owns = lock.as_ref().is_some_and(|mark| mark.by == tag);
             let notices = lock.is_some_and(|mark| {
                 // That it stands in its own way matters while it waits for that very entry.
                 let waits = instance.caller.stage == Stage::Waiting
@@ -880,7 +882,8 @@ impl Normaliser {
             if instance.state == State::Down {
                 instance.machine = M::new(&world.config, Identity::default());
             }
-            self.forget_of_instance(instance, now, &world.config, notices);
+            self.forget_of_instance(instance, &world.config, notices);
+            self.forget_hits(instance, now, owns);
         }
         for (id, flight) in world.flights.iter_mut() {
             let instance = &mut world.instances[flight.instance.index()];
@@ -904,13 +907,7 @@ impl Normaliser {
     }
 
     /// `notices` says whether it was refused by its own entry, which is still there.
-    fn forget_of_instance<M: Subject>(
-        &self,
-        instance: &mut Instance<M>,
-        now: Time,
-        config: &M::Config,
-        notices: bool,
-    ) {
+    fn forget_of_instance<M: Subject>(&self, instance: &mut Instance<M>, config: &M::Config, notices: bool) {
         let stage = instance.caller.stage;
         if stage != Stage::Waiting {
             (instance.caller.deadline, instance.caller.patient) = (Instant::MAX, false);
@@ -939,19 +936,17 @@ impl Normaliser {
             (instance.fate, instance.cut_short) = (Fate::Natural, false);
             instance.setbacks = Default::default();
         }
-        instance.hit_at = self.forget_hit(instance, now);
         instance.pending = Default::default();
         instance.part.forget(self.judged.has(Property::TermsInOrder));
         instance.awaited.clear();
     }
 
-    /// When a holder was last hit, as long as that counts. Of others, only monitors ask that a checker does
-    /// not have.
-    fn forget_hit<M: Subject>(&self, instance: &Instance<M>, now: Time) -> Time {
-        let counts = self.hearing > Span::ZERO
-            && instance.caller.stage == Stage::Holding
-            && now <= instance.hit_at + self.hearing;
-        if counts { instance.hit_at } else { Time::ZERO }
+    /// What hit whoever `owns` the lock's entry counts for a while. For others, only monitors ask that a checker does not have.
+    fn forget_hits<M: Subject>(&self, instance: &mut Instance<M>, now: Time, owns: bool) {
+        let hit = instance.hit_in_possession;
+        let counts = owns && self.hearing > Span::ZERO && now <= hit + self.hearing;
+        instance.hit_in_possession = if counts { hit } else { Time::ZERO };
+        instance.hit_at = Time::ZERO;
     }
 
     /// `lock` is the mark of the lock's entry, if there is one.
@@ -1312,7 +1307,7 @@ fn hash_instance<M: Subject>(instance: &Instance<M>, print: &mut Fingerprint) {
         instance.part.hash(print);
     }
     if M::PREEMPTS {
-        print.word(instance.hit_at.as_nanos());
+        print.word(instance.hit_in_possession.as_nanos());
     }
 }
 

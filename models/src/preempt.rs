@@ -195,7 +195,8 @@ impl<M: Subject> World<M> {
         let instance = &self.instances[id.index()];
         let tag = Tag { instance: id, acquisition: instance.caller.acquisition };
         let is_revoked = self.lock_mark(instance.resource).is_some_and(|mark| mark.revoked && mark.by == tag);
-        let calm = self.calm_since([id].into_iter());
+        let hit = instance.hit_in_possession;
+        let calm = hit.max(self.stores[0].resumed);
         is_revoked && calm != Time::ZERO && self.now <= calm + World::<M>::hearing(&self.config, &self.bounds)
     }
 

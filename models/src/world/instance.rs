@@ -101,6 +101,8 @@ pub struct Instance<M: Machine> {
     pub(crate) trouble: u32,
     /// When something last hit it, or it went on after that.
     pub(crate) hit_at: Time,
+    /// The same, since its lock's entry was written: what may keep it from hearing that it should yield.
+    pub(crate) hit_in_possession: Time,
     /// How much of that there was when it was last refused by its own entry.
     pub(crate) trouble_at_notice: u32,
     /// What it has not met yet.
@@ -150,6 +152,7 @@ impl<M: Machine> Instance<M> {
             setbacks: FaultSet::NONE,
             trouble: 0,
             hit_at: Time::ZERO,
+            hit_in_possession: Time::ZERO,
             trouble_at_notice: 0,
             pending: FaultSet::NONE,
             part: Part::default(),
@@ -209,8 +212,14 @@ impl<M: Machine> Instance<M> {
         }
     }
 
+    /// It goes on from now on, after whatever hit it.
+    fn resumes(&mut self, now: Time) {
+        self.resumed = now;
+        (self.hit_at, self.hit_in_possession) = (now, now);
+    }
+
     pub(super) fn hit(&mut self, fault: Fault, now: Time) {
-        self.hit_at = now;
+        (self.hit_at, self.hit_in_possession) = (now, now);
         self.setbacks.add(fault);
         self.trouble += if fault.is_heavy() { 2 } else { 1 };
     }
@@ -410,7 +419,7 @@ impl<M: Subject> World<M> {
         let now = self.now;
         let instance = &mut self.instances[id.index()];
         instance.state = State::Up;
-        (instance.resumed, instance.hit_at) = (now, now);
+        instance.resumes(now);
         self.start_clock(id);
     }
 
@@ -475,7 +484,7 @@ impl<M: Subject> World<M> {
         instance.incarnation += 1;
         instance.machine = M::new(&self.config, instance.identity);
         instance.state = State::Up;
-        (instance.resumed, instance.hit_at) = (self.now, self.now);
+        instance.resumes(self.now);
         instance.clock.set_rate(self.now, Rate::TRUE);
         instance.pending.add(Fault::Crash);
         (instance.to_store_cut, instance.from_store_cut) = (false, false);

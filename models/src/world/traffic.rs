@@ -108,6 +108,9 @@ impl<M: Subject> World<M> {
             self.ledger.observe(FaultSet::of(&[store.grain.fault()]));
         }
         flight.leg = Leg::Reply(answer, at);
+        if M::PREEMPTS && matches!(self.touched, Some((_, Touch::Wrote(_), true))) {
+            self.instances[flight.instance.index()].hit_in_possession = Time::ZERO;
+        }
         if how != Service::Done || is_notable || flight.is_copy || !flight.awaited {
             self.note_service(id, how, is_notable);
         }
