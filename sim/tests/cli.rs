@@ -153,6 +153,10 @@ fn a_check_tells_proved_from_violated_from_incomplete_from_wrong() {
     assert_eq!(said.status, CLEAN, "{}", said.err);
     assert!(said.out.contains("proved within these bounds"), "{}", said.out);
 
+    // Without what its callers wish there would be nothing to prove.
+    let said = fencelab(&dir, &["check", "writer-lease", "--no-faults"]);
+    assert!(said.err.contains("schedules 2") && !said.err.contains("crashes"), "{}", said.err);
+
     let said = fencelab(&dir, &["check", "ablation/identity"]);
     assert_eq!(said.status, BROKEN, "{}", said.err);
     let trace = said.out.split_whitespace().find(|word| word.ends_with(".jsonl")).expect("a trace is named");

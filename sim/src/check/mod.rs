@@ -82,6 +82,9 @@ impl Default for CheckPlan {
     }
 }
 
+/// What only happens if callers wish it, and without which nothing may happen at all.
+pub(crate) const WISHES: [Spend; 3] = [Spend::Schedule, Spend::Reschedule, Spend::Withdraw];
+
 impl CheckPlan {
     /// The lengths from which an algorithm makes its configurations.
     pub fn ticks(&self) -> Ticks {
@@ -94,15 +97,17 @@ impl CheckPlan {
         }
     }
 
+    /// What callers may ask for. That is no fault: it happens beside each of them.
+    pub(crate) fn wishes(&self) -> Budget {
+        WISHES.into_iter().fold(Budget::NONE, |all, what| all.with(what, self.budget.left(what)))
+    }
+
     /// The plans that it comes to: one, or one for each fault.
     pub(crate) fn parts(&self) -> Vec<CheckPlan> {
-        // What callers ask is no fault: it happens beside each of them.
-        let asks = [Spend::Schedule, Spend::Reschedule, Spend::Withdraw];
-        let usual = asks.into_iter().fold(Budget::NONE, |all, what| all.with(what, self.budget.left(what)));
-        let faults =
-            Spend::ALL.into_iter().filter(|what| self.budget.left(*what) > 0 && !asks.contains(what));
-        let alone = |what| usual.with(what, self.budget.left(what));
-        let budgets: Vec<_> = if self.apart { faults.map(alone).collect() } else { vec![self.budget] };
+        let wishes = self.wishes();
+        let faults = Spend::ALL.into_iter().filter(|what| self.budget.left(*what) > wishes.left(*what));
+        let alone: Vec<_> = faults.map(|what| wishes.with(what, self.budget.left(what))).collect();
+        let budgets = if self.apart && !alone.is_empty() { alone } else { vec![self.budget] };
         budgets.into_iter().map(|budget| CheckPlan { budget, ..self.clone() }).collect()
     }
 

@@ -13,7 +13,7 @@ use serde_json::json;
 
 use super::{Done, Lab, progress, say, write};
 use crate::algorithm::Algorithm;
-use crate::check::{self, Budget, CheckPlan, Checked, Counterexample, Progress, Ruling, Spend};
+use crate::check::{self, Budget, CheckPlan, Checked, Counterexample, Progress, Ruling, Spend, WISHES};
 use crate::report;
 
 #[derive(Args)]
@@ -53,7 +53,7 @@ pub(super) struct ExploreArgs {
 }
 
 /// What is said below the options.
-const AFTER: &str = "What is not said is as the algorithm is usually checked: the first line that is printed shows it. As soon as one fault is named, the others are zero; --no-faults makes all of them zero.";
+const AFTER: &str = "What is not said is as the algorithm is usually checked: the first line that is printed shows it. As soon as one fault is named, the other faults are zero; --no-faults makes all of them zero. What callers wish stays as it is.";
 
 /// See [`AFTER`].
 #[derive(Args)]
@@ -140,13 +140,13 @@ struct BoundsArgs {
     #[arg(long, value_name = "N", help_heading = "Faults")]
     failures: Option<u8>,
     /// How often callers may schedule a job.
-    #[arg(long, value_name = "N", help_heading = "Faults")]
+    #[arg(long, value_name = "N", help_heading = "Callers")]
     schedules: Option<u8>,
     /// How often callers may schedule a job for another time.
-    #[arg(long, value_name = "N", help_heading = "Faults")]
+    #[arg(long, value_name = "N", help_heading = "Callers")]
     reschedules: Option<u8>,
     /// How often callers may take a job back.
-    #[arg(long, value_name = "N", help_heading = "Faults")]
+    #[arg(long, value_name = "N", help_heading = "Callers")]
     withdrawals: Option<u8>,
     /// How often a process may be unfit to lead.
     #[arg(long, value_name = "N", help_heading = "Faults")]
@@ -166,8 +166,8 @@ impl BoundsArgs {
             hints: self.hints || usual.hints,
             jobs: self.jobs.unwrap_or(usual.jobs),
             at_once: self.at_once || usual.at_once,
-            budget: self.budget()?.unwrap_or(usual.budget),
-            apart: self.apart || (usual.apart && self.budget()?.is_none()),
+            budget: self.budget(usual)?,
+            apart: self.apart || (usual.apart && !self.names_faults()),
             symmetry: usual.symmetry && !self.no_symmetry,
             reduction: usual.reduction && !self.no_reduction,
             strict: self.strict,
@@ -175,7 +175,8 @@ impl BoundsArgs {
         })
     }
 
-    fn budget(&self) -> Result<Option<Budget>, String> {
+    /// What is named, and how often it may happen.
+    fn named(&self) -> impl Iterator<Item = (Spend, u8)> {
         let given = [
             (Spend::Pause, self.pauses),
             (Spend::Suspend, self.suspends),
@@ -198,15 +199,21 @@ impl BoundsArgs {
             (Spend::Withdraw, self.withdrawals),
             (Spend::Unfit, self.unfits),
         ];
-        let mut budget = self.no_faults.then_some(Budget::NONE);
-        for (what, times) in given {
-            let Some(times) = times else { continue };
+        given.into_iter().filter_map(|(what, times)| Some((what, times?)))
+    }
+
+    fn names_faults(&self) -> bool {
+        self.no_faults || self.named().any(|(what, _)| !WISHES.contains(&what))
+    }
+
+    fn budget(&self, usual: &CheckPlan) -> Result<Budget, String> {
+        let unnamed = if self.names_faults() { usual.wishes() } else { usual.budget };
+        self.named().try_fold(unnamed, |budget, (what, times)| {
             if times > MOST {
                 return Err(format!("--{} is {times}; accepted are 0 to {MOST}", what.name()));
             }
-            budget = Some(budget.unwrap_or(Budget::NONE).with(what, times));
-        }
-        Ok(budget)
+            Ok(budget.with(what, times))
+        })
     }
 }
 
