@@ -9,6 +9,9 @@ const NODE_BITS: u32 = 26;
 /// How many nodes a graph can have.
 pub(crate) const MOST_NODES: usize = 1 << NODE_BITS;
 
+/// How many states a check may be allowed to meet: the chunk with which it exceeds that adds fewer than the rest.
+pub(crate) const MOST_STATES: usize = MOST_NODES - (1 << 20);
+
 /// Every order of three instances. The first so many are those of two, and of one.
 const ORDERS: [[u8; 3]; 6] = [[0, 1, 2], [1, 0, 2], [0, 2, 1], [1, 2, 0], [2, 0, 1], [2, 1, 0]];
 

@@ -18,7 +18,7 @@ use fencepost_models::world::{Bounds, Setup};
 
 use crate::algorithm::Card;
 use crate::story::Story;
-use graph::{MOST_INSTANCES, Places};
+use graph::{MOST_INSTANCES, MOST_STATES, Places};
 use liveness::EVERYBODY;
 use search::{Limits, Search};
 pub use search::{Progress, Stopped};
@@ -114,10 +114,11 @@ impl CheckPlan {
     /// Whether it can be explored at all.
     pub(crate) fn validate(&self) -> Result<(), String> {
         let bounds = [
-            ("--instances", self.instances, 1, MOST_INSTANCES),
-            ("--ttl", self.ttl, 1, 100),
-            ("--delay", self.delay, 0, 20),
-            ("--jobs", self.jobs, 1, MOST_INSTANCES - 1),
+            ("--instances", self.instances as usize, 1, MOST_INSTANCES as usize),
+            ("--ttl", self.ttl as usize, 1, 100),
+            ("--delay", self.delay as usize, 0, 20),
+            ("--jobs", self.jobs as usize, 1, MOST_INSTANCES as usize - 1),
+            ("--max-states", self.max_states, 1, MOST_STATES),
         ];
         for (name, value, least, most) in bounds {
             if !(least..=most).contains(&value) {

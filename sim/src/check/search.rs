@@ -10,7 +10,7 @@ use fencepost_models::checker::{Arrival, Bridge, Explorer, Model};
 use fencepost_models::property::{Property, Violation};
 use fencepost_models::subject::Subject;
 
-use super::graph::{Edge, Graph, MOST_NODES, Sight};
+use super::graph::{Edge, Graph, Sight};
 
 /// How many nodes a thread works on before the others see what it found.
 const CHUNK: usize = 1_024;
@@ -156,8 +156,7 @@ impl<'a, M: Subject> Search<'a, M> {
                 if !watch(progress) {
                     return Some(Stopped::Interrupted);
                 }
-                // A chunk can add no more than the margin.
-                if self.graph.len() >= limits.states.min(MOST_NODES - (1 << 20)) {
+                if self.graph.len() >= limits.states {
                     return Some(Stopped::States);
                 }
                 if progress.bytes as usize >= limits.bytes {
