@@ -106,6 +106,11 @@ fn has(violation: &Violation, knot: Knot) -> bool {
     violation.facts.knot == Some(knot)
 }
 
+/// Whether all went as it was meant to, but perhaps for a connection that was kept, which costs nobody the lock.
+fn is_untied(violation: &Violation) -> bool {
+    violation.facts.knot.is_none() || has(violation, Knot::Leaked)
+}
+
 /// Whether somebody waits for a lock that another one has.
 fn is_kept_out(violation: &Violation) -> bool {
     violation.property == Property::Progress && violation.other.is_some()
@@ -149,16 +154,18 @@ const L5: Defect = Defect {
     label: "L5",
     sentence: "a notification that comes before its holder listens is never heard: the newest request loses",
     breaks: &[Property::PreemptionNoticed],
-    recognise: |violation| violation.facts.knot.is_none() || has(violation, Knot::Leaked),
+    recognise: is_untied,
 };
 
 const L6: Defect = Defect {
     label: "L6",
     sentence: "the server has dropped a session, its ping hangs for longer than the lock delay, and another one enters",
     breaks: &[Property::BelievedExclusion, Property::BoundedHold],
+    // A lock that was not given back is lost with its session only, whatever has kept the ping.
     recognise: |violation| {
-        violation.facts.knot.is_none()
-            && violation.facts.culprit.has_any(&[Fault::CutToStore, Fault::CutFromStore, Fault::Delay])
+        let hangs = [Fault::CutToStore, Fault::CutFromStore, Fault::Delay];
+        let lost = violation.property == Property::BelievedExclusion;
+        is_untied(violation) && (lost || violation.facts.culprit.has_any(&hangs))
     },
 };
 
