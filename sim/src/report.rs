@@ -64,24 +64,51 @@ fn pad(text: &str, to: usize) -> String {
 /// A story of so few lines is told whole.
 const SHORT: usize = 13;
 
+/// A moment of a story. The same may happen again and again, with nothing to tell between.
+#[derive(Debug)]
+pub struct Moment<'a> {
+    /// What happened, the first time.
+    pub line: &'a Line,
+    /// How often it happened again.
+    pub again: usize,
+    /// When it happened last, in nanoseconds of true time.
+    pub until: u64,
+}
+
+impl Moment<'_> {
+    fn text(&self) -> String {
+        let text = &self.line.text;
+        match self.again {
+            0 => text.clone(),
+            1 => format!("{text}, and again at {}", clock(self.until)),
+            again => format!("{text}, and again {again} times until {}", clock(self.until)),
+        }
+    }
+}
+
 /// What the gist of a story tells: all of it, if it is short; otherwise what is out of the ordinary, and does not go aside
 /// from the failure.
-pub fn told(story: &Story) -> impl Iterator<Item = &Line> {
+pub fn told(story: &Story) -> Vec<Moment<'_>> {
     let is_short = story.lines.len() <= SHORT;
     let matters = |line: &&Line| (line.notable && line.causal) || !line.broken.is_empty();
-    story.lines.iter().filter(move |line| is_short || matters(line))
+    let lines: Vec<_> = story.lines.iter().filter(|line| is_short || matters(line)).collect();
+    let is_again = |one: &&Line, next: &&Line| {
+        one.text == next.text && one.looks == next.looks && one.broken.is_empty() && next.broken.is_empty()
+    };
+    let runs = lines.chunk_by(is_again);
+    runs.map(|run| Moment { line: run[0], again: run.len() - 1, until: run[run.len() - 1].at }).collect()
 }
 
 /// The gist of a story: what matters, and who believes what.
 pub fn gist(story: &Story) -> String {
-    let lines: Vec<_> = told(story).collect();
-    let column = lines.iter().map(|line| width(&line.text)).max().unwrap_or(0).min(76);
+    let moments: Vec<_> = told(story).into_iter().map(|moment| (moment.text(), moment.line)).collect();
+    let column = moments.iter().map(|(said, _)| width(said)).max().unwrap_or(0).min(76);
     let mut text = String::new();
     let mut before = String::new();
-    for line in lines {
+    for (said, line) in moments {
         let now = believers(line);
         let state = if now == before { String::new() } else { now.clone() };
-        let said = if line.fault { style(&line.text).yellow() } else { style(&line.text) };
+        let said = if line.fault { style(said).yellow() } else { style(said) };
         let mark =
             if line.broken.is_empty() { String::new() } else { format!("  {}", style("◀").red().bold()) };
         let row =
@@ -226,7 +253,7 @@ fn defects(report: &Report, card: &Card) -> String {
                 let all = report.groups.iter().filter(|group| group.defect == Some(defect.label));
                 let count: u64 = all.map(|group| group.count).max().unwrap_or(0);
                 let (seed, events) = (find.group.first(), find.trace.steps.len());
-                let (causal, told) = (find.story.causal.unwrap_or(events), told(&find.story).count());
+                let (causal, told) = (find.story.causal.unwrap_or(events), told(&find.story).len());
                 let found = format!("{seed:>8}{:>13}{:>11}", thousands(find.after), thousands(count));
                 format!("{found}{events:>8}{causal:>8}{told:>6}")
             }

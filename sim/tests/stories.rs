@@ -9,7 +9,7 @@ use fencepost_models::clock::Time;
 use fencepost_models::property::PropertySet;
 use fencepost_models::trace::{Deed, Step};
 use fencepost_models::world::{Action, Bounds, Refusal, Setup, World};
-use fencepost_sim::{Ask, InstanceId, Trace, hunt, report};
+use fencepost_sim::{Ask, InstanceId, Line, Trace, hunt, report};
 
 use common::{algorithm, assert_found, assert_shown};
 
@@ -18,13 +18,30 @@ fn whoever_polls_is_told_of_in_few_moments() {
     let report = assert_found("upstream/acyl-fake-locker", 3, &["F1", "F2", "F3", "F4"]);
     for find in &report.finds {
         let (label, events) = (find.group.defect, find.trace.steps.len());
-        let told = report::told(&find.story).count();
+        let told = report::told(&find.story).len();
         let causal = find.story.causal.expect("the trace says what it shows");
         assert!(told <= 20, "{label:?} is told in {told} moments");
         assert!(events <= 40 && causal <= events, "{label:?} takes {events} events, {causal} of them causal");
         let mut faults = find.story.lines.iter().filter(|line| line.fault);
         assert!(faults.all(|line| line.causal), "{label:?}: what went wrong is never left aside");
     }
+}
+
+#[test]
+fn what_happens_again_and_again_is_told_once() {
+    let report = hunt(&*algorithm("upstream/calls-mutex")).seeds(30).run();
+    let mut story = report.find("M9").expect("a second unlock panics").story.clone();
+    let told = report::told(&story).len();
+    for seconds in [2, 1] {
+        let again = Line { at: seconds * 1_000_000_000, ..story.lines[0].clone() };
+        story.lines.insert(1, again);
+    }
+    assert_eq!(report::told(&story).len(), told);
+    let gist = report::gist(&story);
+    assert!(
+        gist.contains("asks for the lock and sends an insert, and again 2 times until 00:02.000"),
+        "{gist}"
+    );
 }
 
 #[test]

@@ -235,7 +235,7 @@ fn report_json(report: &Report, files: &[String]) -> serde_json::Value {
                 "property": find.group.property, "defect": find.group.defect, "seed": find.seed, "first_seed": find.group.first(),
                 "after_seeds": find.after, "in_seeds": find.group.count, "events": find.steps,
                 "shrunk_events": find.trace.steps.len(), "causal_events": find.story.causal,
-                "told_moments": report::told(&find.story).count(), "replay": find.replay, "trace": file,
+                "told_moments": report::told(&find.story).len(), "replay": find.replay, "trace": file,
                 "story": find.story.lines,
             })
         })
