@@ -463,11 +463,11 @@ impl<M: Subject> World<M> {
         if !is_void {
             (log.last_began, log.last_by) = (now, Some(id));
         }
-        // Others have to run it only if this attempt may fail.
-        if open.is_some() && run.attempt >= most {
-            log.open = None;
-        }
         let overtaken = std::mem::take(&mut log.overtaken);
+        // Others have to run it only if this attempt may fail.
+        if run.attempt >= most {
+            self.runs.settle(at, run);
+        }
         let beside = last_by.is_some_and(|last| self.is_beside(id, run.job, last));
         let log = &mut self.runs.logs[at];
         let repeats = run.occurrence.filter(|_| !is_void).and_then(|one| log.begin(one, id, most));
