@@ -868,8 +868,7 @@ impl Normaliser {
                 continue;
             }
             let lock = M::Store::lock(&mut world.stores[0].shelves[instance.resource as usize]);
-            let tag = Tag { instance: id, acquisition: instance.caller.acquisition };
-            let owns = lock.as_ref().is_some_and(|mark| mark.by == tag);
+            let owns = lock.as_ref().is_some_and(|mark| mark.by == instance.tag(id));
             let notices = lock.is_some_and(|mark| {
                 // That it stands in its own way matters while it waits for that very entry.
                 let waits = instance.caller.stage == Stage::Waiting
@@ -882,7 +881,7 @@ impl Normaliser {
             if instance.state == State::Down {
                 instance.machine = M::new(&world.config, Identity::default());
             }
-            self.forget_of_instance(instance, &world.config, notices);
+            self.forget_of_instance(instance, &world.config, notices, world.runs.is_busy(id));
             self.forget_hits(instance, now, owns);
         }
         for (id, flight) in world.flights.iter_mut() {
@@ -906,8 +905,15 @@ impl Normaliser {
         self.keeps_facts || asked.into_iter().any(|property| self.judged.has(property))
     }
 
-    /// `notices` says whether it was refused by its own entry, which is still there.
-    fn forget_of_instance<M: Subject>(&self, instance: &mut Instance<M>, config: &M::Config, notices: bool) {
+    /// `notices` says whether it was refused by its own entry, which is still there; `is_busy`, whether a callback of it
+    /// runs.
+    fn forget_of_instance<M: Subject>(
+        &self,
+        instance: &mut Instance<M>,
+        config: &M::Config,
+        notices: bool,
+        is_busy: bool,
+    ) {
         let stage = instance.caller.stage;
         if stage != Stage::Waiting {
             (instance.caller.deadline, instance.caller.patient) = (Instant::MAX, false);
@@ -921,8 +927,9 @@ impl Normaliser {
         if stage != Stage::Waiting || !self.judged.has(Property::Order) {
             instance.caller.asked = Time::ZERO;
         }
-        // Who wants nothing and waits for nothing is told nothing before it asks, and then it begins afresh.
-        let waits = !instance.awaited.is_empty() || instance.machine.deadline(config).is_some();
+        // Who wants nothing and waits for nothing is told nothing before it asks, and then it begins afresh. What runs may
+        // outlive all that was wanted, and whoever hears of its end goes on.
+        let waits = is_busy || !instance.awaited.is_empty() || instance.machine.deadline(config).is_some();
         if !self.keeps_trouble() {
             let since = notices && instance.trouble != instance.trouble_at_notice;
             (instance.trouble, instance.trouble_at_notice) = (u32::from(since), 0);

@@ -7,7 +7,7 @@ use fencepost::time::{Instant, Span, StoreTime};
 
 use crate::clock::Time;
 use crate::property::{Facts, Property, PropertySet};
-use crate::store::{Tag, Touch};
+use crate::store::{Mark, Tag, Touch};
 use crate::subject::{Ask, InstanceId, Preemption, Subject, Told};
 use crate::world::{Bounds, Stage, State, World};
 
@@ -192,19 +192,15 @@ impl<M: Subject> World<M> {
 
     /// Whether its lock was revoked, and something may have kept it from hearing in time that it should yield.
     pub(crate) fn is_revoked_unheard(&self, id: InstanceId) -> bool {
-        let instance = &self.instances[id.index()];
-        let tag = Tag { instance: id, acquisition: instance.caller.acquisition };
-        let is_revoked = self.lock_mark(instance.resource).is_some_and(|mark| mark.revoked && mark.by == tag);
-        let hit = instance.hit_in_possession;
-        let calm = hit.max(self.stores[0].resumed);
+        let is_revoked = self.own_mark(id).is_some_and(|mark| mark.revoked);
+        let calm = self.instances[id.index()].hit_in_possession.max(self.stores[0].resumed);
         is_revoked && calm != Time::ZERO && self.now <= calm + World::<M>::hearing(&self.config, &self.bounds)
     }
 
-    /// Whether the lock's entry is that of its present acquisition.
-    fn owns_lock(&self, id: InstanceId) -> bool {
+    /// The lock's entry, if it is that of its present acquisition.
+    fn own_mark(&self, id: InstanceId) -> Option<Mark> {
         let instance = &self.instances[id.index()];
-        let tag = Tag { instance: id, acquisition: instance.caller.acquisition };
-        self.lock_mark(instance.resource).is_some_and(|mark| mark.by == tag)
+        self.lock_mark(instance.resource).filter(|mark| mark.by == instance.tag(id))
     }
 
     fn seen(&self, id: InstanceId) -> Time {
@@ -239,7 +235,7 @@ impl<M: Subject> World<M> {
                 seat.seen
             }
             // Whoever has the lock and was not told is to be told of whatever comes.
-            Stage::Waiting if seat.seen == Time::ZERO && self.owns_lock(id) => instance.caller.asked,
+            Stage::Waiting if seat.seen == Time::ZERO && self.own_mark(id).is_some() => instance.caller.asked,
             Stage::Holding | Stage::Waiting | Stage::Idle | Stage::Leaving => return,
         };
         let calm = self.calm_since([id, by.instance].into_iter());

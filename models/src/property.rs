@@ -636,7 +636,7 @@ impl<M: Subject> World<M> {
     /// Of two who believe, the one whose entry is not there comes first.
     fn tell_stale(&self, one: InstanceId, two: InstanceId) -> (InstanceId, InstanceId) {
         let resource = self.instances[one.index()].resource;
-        let holder = self.lock_mark(resource).map(|mark| mark.by.instance);
+        let holder = self.living_mark(resource).map(|mark| mark.by.instance);
         if holder == Some(one) { (two, one) } else { (one, two) }
     }
 

@@ -105,6 +105,11 @@ impl Runs {
         self.players.get(id.index())?.run.as_ref()
     }
 
+    /// Whether a callback of an instance runs, whatever it does.
+    pub(crate) fn is_busy(&self, id: InstanceId) -> bool {
+        self.run(id).is_some() || self.writes.is_busy(id)
+    }
+
     /// Whether an instance waits to be told something about a job.
     pub(crate) fn has_asked(&self, id: InstanceId, job: JobId) -> bool {
         self.players.get(id.index()).is_some_and(|player| player.asked.iter().any(|asked| asked.job == job))

@@ -108,6 +108,11 @@ impl Writes {
         }
     }
 
+    /// Whether a unit of an instance runs.
+    pub(crate) fn is_busy(&self, id: InstanceId) -> bool {
+        self.desks.get(id.index()).is_some_and(Desk::is_busy)
+    }
+
     fn hand(&self, id: InstanceId, job: JobId) -> Option<&Hand> {
         self.desks.get(id.index())?.hands.get(job.index())
     }
@@ -158,6 +163,10 @@ impl Writes {
 }
 
 impl Desk {
+    fn is_busy(&self) -> bool {
+        self.hands.iter().any(|hand| hand.unit.is_some())
+    }
+
     /// Work of others was met, or its own has failed.
     fn meet(&mut self, now: Time) {
         if self.follows.is_none() {
@@ -347,7 +356,7 @@ impl<M: Subject> World<M> {
     /// A writer has closed: nothing of it may run.
     pub(crate) fn judge_close(&mut self, id: InstanceId) {
         let Some(desk) = self.runs.writes.desks.get_mut(id.index()) else { return };
-        let runs = desk.hands.iter().any(|hand| hand.unit.is_some());
+        let runs = desk.is_busy();
         desk.waits = false;
         // It reads everything anew when it starts again.
         desk.hands.iter_mut().for_each(|hand| hand.wish = 0);
@@ -411,10 +420,9 @@ impl<M: Subject> World<M> {
         let is_late = self.is_late(id, job);
         let desk = &mut self.runs.writes.desks[id.index()];
         let hand = &desk.hands[job.index()];
-        let is_held_up = desk.cuts[0] > 0
-            || hand.tried.is_some_and(|tried| desk.ended > tried)
-            || desk.hands.iter().any(|hand| hand.unit.is_some());
-        let tag = Tag { instance: id, acquisition: self.instances[id.index()].caller.acquisition };
+        let is_held_up =
+            desk.cuts[0] > 0 || hand.tried.is_some_and(|tried| desk.ended > tried) || desk.is_busy();
+        let tag = self.instances[id.index()].tag(id);
         let token = token.map(|token| (token, tag));
         let hand = &mut desk.hands[job.index()];
         let read = hand.view;
@@ -458,7 +466,7 @@ impl<M: Subject> World<M> {
                 continue;
             }
             // A unit that has not ended may yet do its work.
-            let is_busy = desk.hands.iter().any(|hand| hand.unit.is_some());
+            let is_busy = desk.is_busy();
             let waits =
                 desk.waits && !is_busy && desk.asked.is_some_and(|asked| self.is_long_ago(asked, Span::ZERO));
             let panicked = desk.panicked.then_some(Cause::Panicked);

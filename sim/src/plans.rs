@@ -38,10 +38,9 @@ const TICK: Duration = Duration::from_secs(1);
 /// The mutex, unless something else is asked for.
 pub(crate) fn mutex(fairness: Fairness) -> CheckPlan {
     match fairness {
-        Fairness::Unordered => CheckPlan {
-            budget: Budget::NONE.with(Spend::Pause, 1).with(Spend::Crash, 1),
-            ..CheckPlan::default()
-        },
+        Fairness::Unordered => {
+            CheckPlan { budget: once_each(&[Spend::Pause, Spend::Crash]), ..CheckPlan::default() }
+        }
         // A queue has many more states.
         Fairness::Fifo => {
             CheckPlan { delay: 0, budget: Budget::NONE.with(Spend::Crash, 1), ..CheckPlan::default() }

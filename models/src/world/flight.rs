@@ -92,7 +92,7 @@ impl<M: Machine> Flight<M> {
     pub(super) fn new(now: Time, id: InstanceId, instance: &Instance<M>, leg: Leg<M>) -> Flight<M> {
         Flight {
             instance: id,
-            tag: Tag { instance: id, acquisition: instance.caller.acquisition },
+            tag: instance.tag(id),
             store: StoreId::default(),
             call: None,
             leg,

@@ -196,6 +196,12 @@ impl<M: Machine> Instance<M> {
         Some(self.awaited.swap_remove(at).1)
     }
 
+    /// What its present acquisition is called, where this is the instance `id`.
+    #[inline]
+    pub(crate) fn tag(&self, id: InstanceId) -> Tag {
+        Tag { instance: id, acquisition: self.caller.acquisition }
+    }
+
     /// Whether that acquisition still wants its entry.
     #[inline]
     pub(crate) fn wants(&self, acquisition: u32) -> bool {
@@ -383,7 +389,7 @@ impl<M: Subject> World<M> {
     /// From now on nobody wants the entry of the present acquisition of `id`.
     pub(crate) fn abandon(&mut self, id: InstanceId) {
         let instance = &self.instances[id.index()];
-        let tag = Tag { instance: id, acquisition: instance.caller.acquisition };
+        let tag = instance.tag(id);
         for store in &mut self.stores {
             // A replica that takes over later brings the entry back, but nobody who wants it.
             for shelves in [Some(&mut store.shelves), store.replica.as_mut()].into_iter().flatten() {

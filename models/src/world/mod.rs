@@ -268,6 +268,14 @@ impl<M: Subject> World<M> {
         M::Store::lock(&mut shelf).copied()
     }
 
+    /// The same, unless it has expired for everybody: a checker has swept it away by then, a walk has not.
+    pub(crate) fn living_mark(&self, resource: u32) -> Option<Mark> {
+        let store = self.stores.first()?;
+        let mut shelf = store.shelves.get(resource as usize)?.clone();
+        M::Store::sweep(&mut shelf, store.dead(self.now));
+        M::Store::lock(&mut shelf).copied()
+    }
+
     /// When `id` wants to be woken, in true time; [`Time::MAX`], if it does not, or does not run.
     #[inline(always)]
     pub fn wake_at(&self, id: InstanceId) -> Time {

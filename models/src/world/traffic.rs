@@ -108,6 +108,7 @@ impl<M: Subject> World<M> {
             self.ledger.observe(FaultSet::of(&[store.grain.fault()]));
         }
         flight.leg = Leg::Reply(answer, at);
+        // Nobody asks it to yield before it has its entry: only what hits it from here on excuses it.
         if M::PREEMPTS && matches!(self.touched, Some((_, Touch::Wrote(_), true))) {
             self.instances[flight.instance.index()].hit_in_possession = Time::ZERO;
         }
