@@ -658,8 +658,17 @@ impl AcylLocker {
         }
     }
 
+    /// The pinger begins with the pinned connection, before anything else does.
     fn send_ping(&mut self, config: &AcylConfig, out: Out<'_>) {
-        let pinned = self.watched().map(|pin| pin.session).or(self.pool.map(|(session, _)| session));
+        let pinned = match &self.phase {
+            Phase::AtRest | Phase::Pausing { .. } => self.pool.map(|(session, _)| session),
+            Phase::Releasing { session, .. } => Some(*session),
+            Phase::Notifying { pin }
+            | Phase::Listening { pin, .. }
+            | Phase::Locking { pin, .. }
+            | Phase::Delaying { pin, .. }
+            | Phase::Holding { pin } => Some(pin.session),
+        };
         let nobody = Session { process: self.identity, number: 0 };
         let (session, patience) = (pinned.unwrap_or(nobody), config.session_timeout);
         out.store(Call::Ping, PgOp::Ping { session, patience });
