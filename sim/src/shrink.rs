@@ -29,6 +29,9 @@ pub struct Shrunk {
 /// After so many candidates, what is left is good enough.
 const MOST_TRIES: usize = 6_000;
 
+/// And after so many steps of theirs: a deadlock has to last until its run ends, which takes thousands.
+const MOST_WORK: u64 = 1_000 * MOST_TRIES as u64;
+
 /// A story of so many events is short enough to be read: no configuration is changed for a shorter one.
 const READABLE: usize = 20;
 
@@ -64,7 +67,8 @@ pub(crate) fn shrink<M: Subject>(
     let mut world = World::<M>::new(&setup, aim.judged);
     let most = steps.len() + 100;
     let steps = reapply(&mut world, steps, &aim.target, most)?;
-    let mut shrinker = Shrinker { world, setup, steps, aim, tries: 0, work: 0, most: (MOST_TRIES, u64::MAX) };
+    let mut shrinker =
+        Shrinker { world, setup, steps, aim, tries: 0, work: 0, most: (MOST_TRIES, MOST_WORK) };
     let whole = (shrinker.setup.clone(), shrinker.steps.clone());
     shrinker.settle(tick);
     if shrinker.steps.len() > READABLE {

@@ -42,6 +42,7 @@ impl<M: Subject, T: Fn(&Violation) -> bool> Shrinker<'_, M, T> {
             let before = self.cost();
             self.most.0 = self.tries + MOST_TRIES;
             self.drop_deeds();
+            self.ask_at_wakes();
             self.change_terms();
             self.happen_anew();
             self.hasten();
@@ -87,6 +88,28 @@ impl<M: Subject, T: Fn(&Violation) -> bool> Shrinker<'_, M, T> {
                 }
             }
             size /= 2;
+        }
+    }
+
+    /// Lets callers ask only when they are woken for another attempt: all attempts before fall away.
+    fn ask_at_wakes(&mut self) {
+        let mut index = 0;
+        while index < self.steps.len() {
+            let Deed::Ask { who, what } = self.steps[index].deed else {
+                index += 1;
+                continue;
+            };
+            let is_kept = what.wants()
+                && (index + 1..self.steps.len()).rev().any(|wake| {
+                    let is_wake = self.steps[wake].deed == Deed::Wake { who };
+                    is_wake && !self.is_tired() && {
+                        let mut candidate = self.steps.clone();
+                        candidate[wake].deed = Deed::Ask { who, what };
+                        candidate.remove(index);
+                        self.keep(&self.setup.clone(), candidate)
+                    }
+                });
+            index += usize::from(!is_kept);
         }
     }
 
