@@ -168,7 +168,7 @@ fn a_check_tells_proved_from_violated_from_incomplete_from_wrong() {
 
     is_refused(&dir, &["check", "mutex", "--instances", "9"], "takes 1 to 3");
     is_refused(&dir, &["check", "mutex", "--pauses", "99"], "accepted are 0 to 20");
-    is_refused(&dir, &["check", "mutex", "--max-states", "100000000"], "takes 1 to 66060288");
+    is_refused(&dir, &["check", "mutex", "--max-states", "1000000000"], "takes 1 to 267386880");
     is_refused(&dir, &["check", "once", "--jobs", "9"], "takes 1 to 2");
     is_refused(&dir, &["check", "mutex", "--rejoins", "1"], "means nothing without --crashes");
     is_refused(&dir, &["check", "lab/wiped-counter"], "it can be hunted, not checked");

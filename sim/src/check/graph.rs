@@ -4,9 +4,9 @@
 /// How many instances a graph can tell apart.
 pub(crate) const MOST_INSTANCES: u32 = 3;
 
-const NODE_BITS: u32 = 26;
+const NODE_BITS: u32 = 28;
 
-/// How many nodes a graph can have.
+/// How many nodes a graph can have: what is left of four bytes of its index tells nodes apart by their fingerprints.
 pub(crate) const MOST_NODES: usize = 1 << NODE_BITS;
 
 /// How many states a check may be allowed to meet: the chunk with which it exceeds that adds fewer than the rest.
@@ -18,52 +18,57 @@ const ORDERS: [[u8; 3]; 6] = [[0, 1, 2], [1, 0, 2], [0, 2, 1], [1, 2, 0], [2, 0,
 /// A set of instances, by the places at which they stand in a node.
 pub(crate) type Places = u8;
 
-/// A step from one node to another, in four bytes.
+/// A step from one node to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Edge(u32);
+pub(crate) struct Edge {
+    to: u32,
+    /// Six bits: the order of the instances in three of them, and what kind of step it is.
+    what: u8,
+}
 
 impl Edge {
-    const FAULT: u32 = 1 << 31;
-    const LAST: u32 = 1 << 30;
-    const TIME: u32 = 1 << 29;
+    const ORDER: u8 = 0b111;
+    const TIME: u8 = 1 << 3;
+    const LAST: u8 = 1 << 4;
+    const FAULT: u8 = 1 << 5;
 
     /// An edge to a node in which the instance that stands at `order[i]` before stands at place `i`.
     pub(crate) fn new(to: u32, order: &[u32], is_fault: bool, passes_time: bool) -> Edge {
         let is_same = |known: &[u8; 3]| order.iter().zip(known).all(|(&one, &other)| one == u32::from(other));
-        let order = ORDERS.iter().position(is_same).unwrap_or_default() as u32;
+        let order = ORDERS.iter().position(is_same).unwrap_or_default() as u8;
         let fault = if is_fault { Edge::FAULT } else { 0 };
         let time = if passes_time { Edge::TIME } else { 0 };
-        Edge(to | order << NODE_BITS | fault | time)
+        Edge { to, what: order | fault | time }
     }
 
     /// The same, to another node.
     pub(crate) const fn leading_to(self, to: u32) -> Edge {
-        Edge(self.0 & !((1 << NODE_BITS) - 1) | to)
+        Edge { to, ..self }
     }
 
     /// The node it leads to.
     pub(crate) const fn to(self) -> usize {
-        (self.0 & ((1 << NODE_BITS) - 1)) as usize
+        self.to as usize
     }
 
     /// Where those stood before who stand at `places` after it.
     pub(crate) fn before(self, places: Places) -> Places {
-        let order = ORDERS[(self.0 >> NODE_BITS & 7) as usize];
+        let order = ORDERS[usize::from(self.what & Edge::ORDER)];
         (0..3).filter(|place| places >> place & 1 == 1).fold(0, |set, place| set | 1 << order[place])
     }
 
     /// Whether something went wrong on it, or somebody did what he need not.
     pub(crate) const fn is_fault(self) -> bool {
-        self.0 & Edge::FAULT != 0
+        self.what & Edge::FAULT != 0
     }
 
     /// Whether time passes on it.
     pub(crate) const fn passes_time(self) -> bool {
-        self.0 & Edge::TIME != 0
+        self.what & Edge::TIME != 0
     }
 
     const fn is_last(self) -> bool {
-        self.0 & Edge::LAST != 0
+        self.what & Edge::LAST != 0
     }
 }
 
@@ -184,7 +189,6 @@ impl Default for Trail {
 
 impl Trail {
     const BLOCK: usize = 1 << 16;
-    const LAST: u8 = (Edge::LAST >> NODE_BITS) as u8;
 
     fn push(&mut self, edge: Edge) {
         if self.blocks.last().is_none_or(|block| block.len() + 5 > Trail::BLOCK) {
@@ -192,7 +196,7 @@ impl Trail {
         }
         let Some(block) = self.blocks.last_mut() else { return };
         self.last = block.len();
-        let back = self.next.wrapping_sub(edge.to() as u32);
+        let back = self.next.wrapping_sub(edge.to);
         let bytes = match back {
             0 => 0,
             1..0x1_0000 => 2,
@@ -200,7 +204,7 @@ impl Trail {
             _ => 4,
         };
         // Six bits of what it is, and two for how many bytes follow.
-        block.push((edge.0 >> NODE_BITS) as u8 | ([0, 0, 1, 2, 3][bytes] << 6));
+        block.push(edge.what | ([0, 0, 1, 2, 3][bytes] << 6));
         block.extend(&back.to_le_bytes()[..bytes]);
         self.next += u32::from(back == 0);
     }
@@ -208,7 +212,7 @@ impl Trail {
     /// The edge that was added last is the last one of its node.
     fn end_row(&mut self) {
         if let Some(block) = self.blocks.last_mut() {
-            block[self.last] |= Trail::LAST;
+            block[self.last] |= Edge::LAST;
         }
     }
 
@@ -231,7 +235,7 @@ impl Trail {
             .map(move |(head, back)| {
                 let to = next.wrapping_sub(back);
                 next += u32::from(back == 0);
-                Edge(u32::from(head & 0x3f) << NODE_BITS | to)
+                Edge { to, what: head & 0x3f }
             })
     }
 
