@@ -19,7 +19,7 @@ use fencepost::time::{Instant, Ppm, Span};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
-use story::shift::{Speech, check_shift};
+use story::shift::{Speech, check_relocation};
 use story::*;
 
 type Tale = Story<Flag>;
@@ -615,7 +615,7 @@ proptest! {
     fn a_flag_does_the_same_in_another_world(steps in steps()) {
         let steps: Vec<_> =
             walk::<Flag>(terms(), millis(1), steps).into_iter().map(|(now, input, _)| (now, input)).collect();
-        prop_assert_eq!(check_shift::<Flag>(&terms(), ME, &steps), Ok(()));
+        prop_assert_eq!(check_relocation::<Flag>(&terms(), ME, &steps), Ok(()));
     }
 
     #[test]

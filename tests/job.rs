@@ -20,7 +20,7 @@ use fencepost::time::{Instant, Ppm, Span};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
-use story::shift::{Speech, check_shift};
+use story::shift::{Speech, check_relocation};
 use story::*;
 
 type Tale = Story<Job>;
@@ -558,7 +558,7 @@ proptest! {
     fn a_job_does_the_same_in_another_world(steps in steps()) {
         let steps: Vec<_> =
             walk::<Job>(terms(), millis(1), steps).into_iter().map(|(now, input, _)| (now, input)).collect();
-        prop_assert_eq!(check_shift::<Job>(&terms(), ME, &steps), Ok(()));
+        prop_assert_eq!(check_relocation::<Job>(&terms(), ME, &steps), Ok(()));
     }
 
     #[test]

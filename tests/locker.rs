@@ -20,7 +20,7 @@ use fencepost::time::{Instant, Ppm, Span};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
-use story::shift::{Speech, check_shift};
+use story::shift::{Speech, check_relocation};
 use story::*;
 
 type Tale = Story<Locker>;
@@ -835,7 +835,7 @@ proptest! {
     fn a_locker_does_the_same_in_another_world(terms in some_terms(), steps in steps()) {
         let met = walk::<Locker>(terms.clone(), millis(1), steps);
         let steps: Vec<_> = met.into_iter().map(|(now, input, _)| (now, input)).collect();
-        prop_assert_eq!(check_shift::<Locker>(&terms, ME, &steps), Ok(()));
+        prop_assert_eq!(check_relocation::<Locker>(&terms, ME, &steps), Ok(()));
     }
 
     /// Each wait ends once; nobody is asked who does not hold, and nobody holds who was not told.

@@ -5,7 +5,7 @@ mod common;
 
 use std::collections::BTreeSet;
 
-use common::shift::{Speech, check_shift};
+use common::shift::{Speech, check_relocation};
 use common::walk::{fairness, steps, timed, walk};
 use common::*;
 use fencepost::machine::{Effect, Effects, Identity, Input, Machine, Relocate};
@@ -468,7 +468,7 @@ proptest! {
         fairness in fairness(), steps in steps(), draws in prop::collection::vec(any::<u32>(), 80),
     ) {
         let steps = timed(fairness, steps, draws);
-        prop_assert_eq!(check_shift::<Mutex>(&terms(fairness), ME, &steps), Ok(()));
+        prop_assert_eq!(check_relocation::<Mutex>(&terms(fairness), ME, &steps), Ok(()));
     }
 }
 
@@ -504,11 +504,13 @@ fn a_broken_promise_is_noticed() {
     assert!(watch(Sight { effects: &[acquired.clone(), acquired], ..fine }).is_err());
 }
 
-/// Rings a minute after it was last told to. It may forget to show when that is.
+/// Rings a minute after it was last told to. It may forget to show when that is; it may ring within another minute only.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Alarm<const SHOWS: bool>(Instant);
+struct Alarm<const SHOWS: bool, const WAITS: bool>(Instant);
 
-impl<const SHOWS: bool> Machine for Alarm<SHOWS> {
+const MINUTE: Span = Span::from_secs(60);
+
+impl<const SHOWS: bool, const WAITS: bool> Machine for Alarm<SHOWS, WAITS> {
     type Config = ();
     type Store = Contract<(), ()>;
     type Request = ();
@@ -522,8 +524,8 @@ impl<const SHOWS: bool> Machine for Alarm<SHOWS> {
 
     fn step(&mut self, (): &(), now: Now, input: Input<Self>, out: &mut Effects<Self>) {
         match input {
-            Input::Request(()) => self.0 = now.mono + Span::from_secs(60),
-            Input::Wake if now.mono >= self.0 => out.event(()),
+            Input::Request(()) => self.0 = now.mono + MINUTE,
+            Input::Wake if now.mono >= self.0 && (WAITS || now.mono < self.0 + MINUTE) => out.event(()),
             Input::Wake | Input::Message(()) | Input::Reply { .. } => {}
         }
     }
@@ -534,21 +536,24 @@ impl<const SHOWS: bool> Machine for Alarm<SHOWS> {
 
     fn relocate(&mut self, map: &mut impl Relocate) {
         if SHOWS {
-            map.instant(&mut self.0);
+            map.deadline(&mut self.0);
         }
     }
 }
 
-impl<const SHOWS: bool> Speech for Alarm<SHOWS> {
+impl<const SHOWS: bool, const WAITS: bool> Speech for Alarm<SHOWS, WAITS> {
     fn heard(_: &mut Input<Self>, _: &mut impl Relocate) {}
     fn said(_: &mut Effect<Self>, _: &mut impl Relocate) {}
 }
 
 #[test]
-fn a_field_that_is_not_shown_is_noticed() {
-    fn shifted<const SHOWS: bool>() -> Result<(), String> {
-        check_shift::<Alarm<SHOWS>>(&(), ME, &[(Now::default(), Input::Request(()))])
+fn a_field_that_is_not_shown_is_noticed_and_an_age_that_matters() {
+    fn relocated<const SHOWS: bool, const WAITS: bool>() -> Result<(), String> {
+        let late = Now { mono: Instant::ZERO + MINUTE + MINUTE, ..Now::default() };
+        let steps = [(Now::default(), Input::Request(())), (late, Input::Wake)];
+        check_relocation::<Alarm<SHOWS, WAITS>>(&(), ME, &steps)
     }
-    assert_eq!(shifted::<true>(), Ok(()));
-    assert!(shifted::<false>().unwrap_err().starts_with("step 0: state"));
+    assert_eq!(relocated::<true, true>(), Ok(()));
+    assert!(relocated::<false, true>().unwrap_err().starts_with("step 0: state"));
+    assert!(relocated::<true, false>().unwrap_err().starts_with("step 1: effects of one that forgets"));
 }

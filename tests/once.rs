@@ -9,7 +9,7 @@ use std::time::Duration;
 use fencepost::job::Outcome;
 use fencepost::lease::LeaseConfig;
 use fencepost::line::Owner;
-use fencepost::machine::{Effect, Identity, Input, Relocate};
+use fencepost::machine::{Effect, Identity, Input, Machine, Relocate};
 use fencepost::mutex::{self, MutexConfig};
 use fencepost::once::{
     Backoff, Call, Delivery, Event, Key, Message, Once, OnceConfig, OnceTerms, Request, RunAt, State, Task,
@@ -20,7 +20,7 @@ use fencepost::time::{Instant, Ppm, Span};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
-use story::shift::{Speech, check_shift};
+use story::shift::{Forget, Speech, check_relocation};
 use story::*;
 
 /// Keys are letters, props are digits.
@@ -310,6 +310,21 @@ fn f1_what_is_due_is_tried_where_a_slot_is_free() {
     let overdue = [('a', scheduled(0)), ('b', scheduled(0))];
     let blind = listing(TWICE).at(10, listed(Call::Refresh, &overdue), "list 2 after b, lock");
     assert_eq!(blind.machine.pending(), 1);
+}
+
+#[test]
+fn f1_who_has_waited_for_a_slot_for_longer_goes_first() {
+    // Also if nobody remembers for how long: the listing says of z first that its claimant may have died.
+    for moment in [0, 25] {
+        let busy = [('b', claimed(1)), ('z', claimed(1))];
+        let first = listing(TWICE).at(10, listed(Call::Refresh, &busy), "list 2 after z, lock");
+        let mut both = first.at(20, listed(Call::Refresh, &[('a', claimed(1))]), "");
+        both.machine.relocate(&mut Forget(millis(moment)));
+        let stranger = reply(TAKE, Answer::Refused(Some(entry(Record::Lock(STRANGER), 4))));
+        let next = both.at(30, stranger, "lock").at(40, applied(TAKE, 5), "get z");
+        let last = next.at(50, found(READ, None), "unlock r5").at(60, applied(FREE, 5), "lock");
+        last.at(70, applied(TAKE, 6), "get a");
+    }
 }
 
 #[test]
@@ -741,7 +756,7 @@ proptest! {
     fn a_scheduler_does_the_same_in_another_world(delivery in delivery(), steps in steps()) {
         let walked = walk::<Scheduler>(terms(delivery), millis(1), steps);
         let steps: Vec<_> = walked.into_iter().map(|(now, input, _)| (now, input)).collect();
-        prop_assert_eq!(check_shift::<Scheduler>(&terms(delivery), ME, &steps), Ok(()));
+        prop_assert_eq!(check_relocation::<Scheduler>(&terms(delivery), ME, &steps), Ok(()));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use fencepost::run::{Call, End, Event, Key, Noted, Record, Request, Run, Terms, 
 use fencepost::store::{Answer, FencingToken, Op, Revision};
 use fencepost::time::{Instant, Ppm, Span};
 use proptest::prelude::*;
-use story::shift::{Speech, check_shift};
+use story::shift::{Speech, check_relocation};
 use story::*;
 
 /// What is kept: who wrote it, and what.
@@ -424,6 +424,6 @@ proptest! {
     fn a_run_does_the_same_in_another_world(steps in steps()) {
         let walked = walk::<Noter>(terms(), millis(1), steps);
         let steps: Vec<_> = walked.into_iter().map(|(now, input, _)| (now, input)).collect();
-        prop_assert_eq!(check_shift::<Noter>(&terms(), ME, &steps), Ok(()));
+        prop_assert_eq!(check_relocation::<Noter>(&terms(), ME, &steps), Ok(()));
     }
 }

@@ -20,7 +20,7 @@ use fencepost::writer::{
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
-use story::shift::{Speech, check_shift};
+use story::shift::{Speech, check_relocation};
 use story::*;
 
 /// Keys are letters, pieces of work are numbers.
@@ -660,7 +660,7 @@ proptest! {
     fn a_writer_does_the_same_in_another_world(terms in any_terms(), steps in steps()) {
         let way = walk::<Writer>(terms.clone(), millis(1), steps);
         let steps: Vec<_> = way.into_iter().map(|(now, input, _)| (now, input)).collect();
-        prop_assert_eq!(check_shift::<Writer>(&terms, ME, &steps), Ok(()));
+        prop_assert_eq!(check_relocation::<Writer>(&terms, ME, &steps), Ok(()));
     }
 
     /// Whoever only asks and lets time pass gets everything done: what was tried last under each key runs.

@@ -207,7 +207,7 @@ impl Choice {
             Action::Rejoin(_) => Spend::Rejoin,
             Action::Lose(id) => match world.flight(id)?.leg {
                 Leg::Hint(_) => Spend::HintLoss,
-                Leg::Request(_) | Leg::Reply(..) | Leg::Lost | Leg::Write(_) | Leg::Landed => Spend::Loss,
+                Leg::Request(_) | Leg::Reply(..) | Leg::Lost | Leg::Write { .. } | Leg::Landed => Spend::Loss,
             },
             Action::Serve(_, Service::ErrorBefore | Service::ErrorAfter) => Spend::Unknown,
             Action::Duplicate(_) => Spend::Duplicate,
@@ -405,7 +405,7 @@ impl<M: Subject> Model<M> {
                     offer(Action::Duplicate(id));
                 }
             }
-            Leg::Reply(..) | Leg::Hint(_) | Leg::Write(_) => offer(Action::Deliver(id)),
+            Leg::Reply(..) | Leg::Hint(_) | Leg::Write { .. } => offer(Action::Deliver(id)),
             // A host is patient: it gives up when it must, and no sooner.
             Leg::Lost if world.due(id).is_some_and(|due| due < now + self.scope.tick) => {
                 offer(Action::GiveUp(id));

@@ -646,7 +646,7 @@ impl<M: Subject> Flight<M> {
                 M::Store::relocate_answer(answer, names);
                 names.answer(at);
             }
-            Leg::Write(token) => names.number(token),
+            Leg::Write { token, .. } => names.number(token),
             Leg::Hint(message) => M::relocate_message(message, names),
             Leg::Lost | Leg::Landed => {}
         }
@@ -860,7 +860,9 @@ impl Normaliser {
                 let resource = instances[flight.instance.index()].resource as usize;
                 !M::Store::is_moot(op, &stores[flight.store.0 as usize].shelves[resource])
             }
-            Leg::Request(_) | Leg::Reply(..) | Leg::Lost | Leg::Hint(_) | Leg::Write(_) | Leg::Landed => true,
+            Leg::Request(_) | Leg::Reply(..) | Leg::Lost | Leg::Hint(_) | Leg::Write { .. } | Leg::Landed => {
+                true
+            }
         });
         for (index, instance) in world.instances.iter_mut().enumerate() {
             let id = InstanceId(index as u32);
@@ -968,7 +970,7 @@ impl Normaliser {
         let may_prolong = match flight.leg {
             Leg::Request(_) => flight.awaited,
             Leg::Reply(..) => flight.prolonged,
-            Leg::Lost | Leg::Hint(_) | Leg::Write(_) | Leg::Landed => false,
+            Leg::Lost | Leg::Hint(_) | Leg::Write { .. } | Leg::Landed => false,
         };
         if !may_prolong {
             (flight.sent_mono, flight.prolonged) = (Instant::MAX, false);
@@ -987,19 +989,19 @@ impl Normaliser {
         flight.stalled &= !is_lost;
         let waits = match flight.leg {
             Leg::Reply(..) | Leg::Hint(_) | Leg::Lost => instance.state == State::Paused,
-            Leg::Request(_) | Leg::Write(_) | Leg::Landed => false,
+            Leg::Request(_) | Leg::Write { .. } | Leg::Landed => false,
         };
         flight.since = match flight.leg {
             _ if flight.stalled || waits => now,
             Leg::Reply(..) | Leg::Hint(_) | Leg::Lost => flight.since.max(instance.resumed),
-            Leg::Request(_) | Leg::Write(_) | Leg::Landed => flight.since,
+            Leg::Request(_) | Leg::Write { .. } | Leg::Landed => flight.since,
         };
         if !self.keeps_facts {
             flight.faults = Default::default();
         }
         flight.refused_by_itself &= self.judged.has(Property::Reconciliation);
         let is_named = match flight.leg {
-            Leg::Request(_) | Leg::Write(_) => true,
+            Leg::Request(_) | Leg::Write { .. } => true,
             Leg::Reply(..) => flight.refused_by_itself,
             Leg::Lost | Leg::Hint(_) | Leg::Landed => false,
         };

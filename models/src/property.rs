@@ -720,11 +720,10 @@ impl<M: Subject> World<M> {
     }
 
     /// A write with the caller's token reaches the guarded resource.
-    pub(crate) fn judge_write(&mut self, id: InstanceId, token: u64, acquisition: u32) {
-        let resource = self.guarded_by(id);
+    pub(crate) fn judge_write(&mut self, id: InstanceId, resource: usize, token: u64, acquisition: u32) {
         let fence = &mut self.fences[resource];
         if token < fence.token {
-            return self.judge_old_write(id);
+            return self.judge_old_write(id, resource);
         }
         let before = std::mem::replace(fence, Fence { token, writer: Some((id, acquisition)) });
         if let Some((other, its_acquisition)) = before.writer
@@ -736,9 +735,9 @@ impl<M: Subject> World<M> {
     }
 
     /// A write arrives whose token is lower than one before it. A resource that is as it should be refuses it.
-    fn judge_old_write(&mut self, id: InstanceId) {
+    fn judge_old_write(&mut self, id: InstanceId, resource: usize) {
         if !M::is_fenced(&self.config) {
-            let newer = self.fences[self.guarded_by(id)].writer.map(|(newer, _)| newer);
+            let newer = self.fences[resource].writer.map(|(newer, _)| newer);
             self.violated(
                 Property::FencedExclusion,
                 id,

@@ -297,7 +297,7 @@ impl<M: Subject> World<M> {
         }
         *object = Object { value: unit.id, version: object.version + 1, writer: Some(id) };
         if let Some((token, tag)) = unit.token {
-            self.judge_write(id, token.0, tag.acquisition);
+            self.judge_write(id, resource, token.0, tag.acquisition);
         }
         true
     }

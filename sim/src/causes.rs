@@ -96,7 +96,7 @@ fn found<M: Subject>(world: &World<M>, action: &Action) -> Found {
     let answer =
         subject(action).and_then(|flight| world.flight(flight)).and_then(|flight| match &flight.leg {
             Leg::Reply(answer, _) => Some(Digest::of(answer)),
-            Leg::Request(_) | Leg::Lost | Leg::Hint(_) | Leg::Write(_) | Leg::Landed => None,
+            Leg::Request(_) | Leg::Lost | Leg::Hint(_) | Leg::Write { .. } | Leg::Landed => None,
         });
     Found { touch: world.touched().map(|(_, touch, _)| of(touch)), answer }
 }

@@ -3,7 +3,7 @@
 //! The record of a job decides; the agenda only says when to look at it. An entry too many, too early or for a job
 //! that is gone costs a look, and one too few costs the time until the next listing.
 
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::{BTreeSet, VecDeque};
 use core::hash::Hash;
 
 use crate::machine::Relocate;
@@ -17,15 +17,16 @@ pub(super) struct Agenda<K> {
     /// When the first of them is due, as far as is known; never, if an answer has to come first that says how late it
     /// is in the store.
     next: Instant,
-    /// Jobs that somebody else is at: when to look whether he has died over them.
-    watched: BTreeMap<K, Instant>,
-    /// The same, in the order of time.
-    watch: BTreeSet<(Instant, K)>,
+    /// Jobs that somebody else is at, and when to look whether he has died over them, in that order. It is kept here and
+    /// not computed, because nobody remembers for how long a moment has been past.
+    watch: VecDeque<(Instant, K)>,
+    /// The same jobs.
+    watched: BTreeSet<K>,
 }
 
 impl<K: Clone + Ord + Hash> Agenda<K> {
     pub(super) fn new() -> Agenda<K> {
-        Agenda { due: BTreeSet::new(), next: Instant::MAX, watched: BTreeMap::new(), watch: BTreeSet::new() }
+        Agenda { due: BTreeSet::new(), next: Instant::MAX, watch: VecDeque::new(), watched: BTreeSet::new() }
     }
 
     /// How many entries it has.
@@ -35,7 +36,7 @@ impl<K: Clone + Ord + Hash> Agenda<K> {
 
     /// A job is pending. Whoever adds one sees to it that the timer is set: [`Agenda::aim`], [`Agenda::expect`].
     pub(super) fn add(&mut self, due: StoreTime, key: K) {
-        if !self.watched.contains_key(&key) {
+        if !self.watched.contains(&key) {
             self.due.insert((due, key));
         }
     }
@@ -47,14 +48,15 @@ impl<K: Clone + Ord + Hash> Agenda<K> {
 
     /// Somebody else is at this job: it is to be looked at then, and not before.
     pub(super) fn watch(&mut self, key: K, until: Instant) {
-        if let Some(before) = self.watched.insert(key.clone(), until) {
-            self.watch.remove(&(before, key.clone()));
+        if !self.watched.insert(key.clone()) {
+            self.watch.retain(|(_, other)| *other != key);
         }
-        self.watch.insert((until, key));
+        let place = self.watch.partition_point(|(other, _)| *other <= until);
+        self.watch.insert(place, (until, key));
     }
 
     pub(super) fn is_watched(&self, key: &K) -> bool {
-        self.watched.contains_key(key)
+        self.watched.contains(key)
     }
 
     /// The store's clock has shown `at` just now: when is the first job due?
@@ -78,8 +80,8 @@ impl<K: Clone + Ord + Hash> Agenda<K> {
 
     /// The job to look at now, if there is one; it is on the agenda no longer.
     pub(super) fn pick(&mut self, now: Instant, at: Option<StoreTime>) -> Option<K> {
-        if self.watch.first().is_some_and(|(until, _)| is_past(*until, now)) {
-            let (_, key) = self.watch.pop_first()?;
+        if self.watch.front().is_some_and(|(until, _)| is_past(*until, now)) {
+            let (_, key) = self.watch.pop_front()?;
             self.watched.remove(&key);
             return Some(key);
         }
@@ -97,7 +99,7 @@ impl<K: Clone + Ord + Hash> Agenda<K> {
     /// When there is something to look at.
     pub(super) fn deadline(&self) -> Instant {
         let next = if self.due.is_empty() { Instant::MAX } else { self.next };
-        next.min(self.watch.first().map_or(Instant::MAX, |(until, _)| *until))
+        next.min(self.watch.front().map_or(Instant::MAX, |(until, _)| *until))
     }
 
     /// See [`crate::machine::Machine::relocate`].
@@ -110,8 +112,7 @@ impl<K: Clone + Ord + Hash> Agenda<K> {
             })
             .collect();
         map.deadline(&mut self.next);
-        self.watched.values_mut().for_each(|until| map.deadline(until));
-        self.watch = self.watched.iter().map(|(key, until)| (*until, key.clone())).collect();
+        self.watch.iter_mut().for_each(|(until, _)| map.deadline(until));
     }
 }
 

@@ -1,4 +1,5 @@
-//! A machine knows no names and no hours: the same inputs, an hour later and under other names, do the same.
+//! A machine knows no names and no hours: the same inputs, an hour later and under other names, do the same. Nor does it
+//! know for how long a deadline has been past.
 
 use fencepost::line::{Key, Owner};
 use fencepost::machine::{AnswerOf, Effect, Effects, Identity, Input, Machine, Relocate};
@@ -57,14 +58,65 @@ impl Relocate for Shift {
     }
 }
 
+/// Another memory: whatever deadline is past at this moment might be just past.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Forget(pub(crate) Instant);
+
+impl Relocate for Forget {
+    fn deadline(&mut self, deadline: &mut Instant) {
+        *deadline = self.0.max(*deadline);
+    }
+
+    fn instant(&mut self, _: &mut Instant) {}
+    fn store_time(&mut self, _: &mut StoreTime) {}
+    fn revision(&mut self, _: &mut Revision) {}
+    fn identity(&mut self, _: &mut Identity) {}
+    fn serial(&mut self, _: Identity, _: &mut u32) {}
+}
+
 /// What a machine hears and says, as far as it names times, revisions and identities.
 pub(crate) trait Speech: Machine {
     fn heard(input: &mut Input<Self>, map: &mut impl Relocate);
     fn said(effect: &mut Effect<Self>, map: &mut impl Relocate);
 }
 
-/// Runs `steps` here and in the other world, and compares the machines and all they do after each.
-pub(crate) fn check_shift<M: Speech>(
+/// Runs `steps` here, in the other world, and with a memory that forgets ages; compares the machines and all they do
+/// after each.
+pub(crate) fn check_relocation<M: Speech>(
+    config: &M::Config,
+    identity: Identity,
+    steps: &[(Now, Input<M>)],
+) -> Result<(), String> {
+    check_shift(config, identity, steps)?;
+    check_forgetting(config, identity, steps)
+}
+
+fn check_forgetting<M: Machine>(
+    config: &M::Config,
+    identity: Identity,
+    steps: &[(Now, Input<M>)],
+) -> Result<(), String> {
+    let mut knows = M::new(config, identity);
+    let mut forgets = knows.clone();
+    let (mut effects, mut effects_of_other) = (Effects::new(), Effects::new());
+    for (number, (now, input)) in steps.iter().enumerate() {
+        let mut memory = Forget(now.mono);
+        forgets.relocate(&mut memory);
+        knows.step(config, *now, input.clone(), &mut effects);
+        forgets.step(config, *now, input.clone(), &mut effects_of_other);
+        let [done, done_by_other] =
+            [&mut effects, &mut effects_of_other].map(|effects| effects.drain().collect::<Vec<_>>());
+        same(number, "effects of one that forgets ages", &done, done_by_other, |_| {})?;
+        let mut known = knows.clone();
+        known.relocate(&mut memory);
+        same(number, "state of one that forgets ages", &known, forgets.clone(), |machine| {
+            machine.relocate(&mut memory);
+        })?;
+    }
+    Ok(())
+}
+
+fn check_shift<M: Speech>(
     config: &M::Config,
     identity: Identity,
     steps: &[(Now, Input<M>)],

@@ -170,11 +170,11 @@ impl<M: Subject> World<M> {
                 let flight = flight(id)?;
                 match flight.leg {
                     Leg::Request(_) | Leg::Lost | Leg::Landed => return Err(Refusal::Message),
-                    Leg::Write(_) => true,
+                    Leg::Write { .. } => true,
                     Leg::Reply(..) | Leg::Hint(_) => instance(flight.instance)?.state != State::Paused,
                 }
             }
-            Action::Lose(id) => !matches!(flight(id)?.leg, Leg::Lost | Leg::Write(_)),
+            Action::Lose(id) => !matches!(flight(id)?.leg, Leg::Lost | Leg::Write { .. }),
             Action::Duplicate(id) => matches!(flight(id)?.leg, Leg::Request(_) | Leg::Hint(_)),
             Action::Stall(id) => !matches!(flight(id)?.leg, Leg::Lost),
             Action::GiveUp(id) => {
@@ -252,7 +252,7 @@ impl<M: Subject> World<M> {
                 let due = flight.since.max(store.resumed) + self.bounds.delay;
                 (!store.paused).then_some((due, Action::Serve(id, Service::Done)))
             }
-            Leg::Write(_) => Some((flight.since + self.bounds.delay, Action::Deliver(id))),
+            Leg::Write { .. } => Some((flight.since + self.bounds.delay, Action::Deliver(id))),
             Leg::Reply(..) | Leg::Hint(_) => {
                 let due = flight.since.max(instance.resumed) + self.bounds.delay;
                 (instance.state != State::Paused).then_some((due, Action::Deliver(id)))

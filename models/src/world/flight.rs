@@ -28,8 +28,13 @@ pub enum Leg<M: Machine> {
     Lost,
     /// A hint on its way to an instance.
     Hint(M::Message),
-    /// A write on its way to the guarded resource.
-    Write(u64),
+    /// A write on its way to a guarded resource.
+    Write {
+        /// Which of them: that of what the caller held when it wrote.
+        resource: u32,
+        /// The fencing token.
+        token: u64,
+    },
     /// Nowhere any more: its place is free for another message.
     Landed,
 }
@@ -117,7 +122,7 @@ impl<M: Machine> Flight<M> {
             Leg::Reply(..) => LegKind::Reply,
             Leg::Lost => LegKind::Lost,
             Leg::Hint(_) => LegKind::Hint,
-            Leg::Write(_) => LegKind::Write,
+            Leg::Write { .. } => LegKind::Write,
             Leg::Landed => LegKind::Landed,
         }
     }

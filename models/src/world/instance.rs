@@ -299,7 +299,7 @@ impl<M: Subject> World<M> {
         let last_write = caller.token.map(|token| (token.0, caller.acquisition));
         (caller.stage, caller.asked) = (Stage::Leaving, now);
         if let Some((token, acquisition)) = last_write.filter(|_| self.believes(id)) {
-            self.judge_write(id, token, acquisition);
+            self.judge_write(id, self.guarded_by(id), token, acquisition);
         }
         self.abandon(id);
     }
@@ -356,7 +356,7 @@ impl<M: Subject> World<M> {
         }
         if let Some(token) = token {
             let acquisition = instance.caller.acquisition;
-            self.judge_write(id, token.0, acquisition);
+            self.judge_write(id, self.guarded_by(id), token.0, acquisition);
         }
     }
 

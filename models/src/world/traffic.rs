@@ -64,7 +64,8 @@ impl<M: Subject> World<M> {
     pub(super) fn write(&mut self, id: InstanceId) {
         let instance = &self.instances[id.index()];
         let Some(token) = instance.caller.token.filter(|_| self.believes(id)) else { return };
-        self.flights.launch(Flight::new(self.now, id, instance, Leg::Write(token.0)));
+        let leg = Leg::Write { resource: self.guarded_by(id) as u32, token: token.0 };
+        self.flights.launch(Flight::new(self.now, id, instance, leg));
     }
 
     /// A request has arrived at its store.
@@ -187,7 +188,9 @@ impl<M: Subject> World<M> {
                     self.step(receiver, Input::Message(message), draw);
                 }
             }
-            Leg::Write(token) => self.judge_write(receiver, token, tag.acquisition),
+            Leg::Write { resource, token } => {
+                self.judge_write(receiver, resource as usize, token, tag.acquisition);
+            }
             Leg::Reply(..) | Leg::Request(_) | Leg::Lost | Leg::Landed => {}
         }
     }

@@ -105,7 +105,7 @@ impl<M: Subject> Simulator<M> {
         let Some(flight) = self.world.flight(id) else { return false };
         match flight.leg {
             Leg::Request(_) => self.world.stores()[flight.store.0 as usize].paused,
-            Leg::Write(_) | Leg::Landed => false,
+            Leg::Write { .. } | Leg::Landed => false,
             Leg::Reply(..) | Leg::Hint(_) | Leg::Lost => {
                 self.world.instance(flight.instance).state == State::Paused
             }
