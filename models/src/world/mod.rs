@@ -12,7 +12,7 @@ mod traffic;
 
 use fencepost::machine::{Effect, Effects, Identity, Input};
 use fencepost::store::StoreId;
-use fencepost::time::{Draw, Instant, Span};
+use fencepost::time::{Draw, Instant, Span, StoreTime};
 use serde::{Deserialize, Serialize};
 
 use crate::clock::{Clock, Time};
@@ -264,15 +264,17 @@ impl<M: Subject> World<M> {
 
     /// The entry of a lock in the first store, dead or alive, if it has one.
     pub fn lock_mark(&self, resource: u32) -> Option<Mark> {
-        let mut shelf = self.stores.first()?.shelves.get(resource as usize)?.clone();
-        M::Store::lock(&mut shelf).copied()
+        self.mark_that_outlives(resource, StoreTime::ZERO)
     }
 
     /// The same, unless it has expired for everybody: a checker has swept it away by then, a walk has not.
     pub(crate) fn living_mark(&self, resource: u32) -> Option<Mark> {
-        let store = self.stores.first()?;
-        let mut shelf = store.shelves.get(resource as usize)?.clone();
-        M::Store::sweep(&mut shelf, store.dead(self.now));
+        self.mark_that_outlives(resource, self.stores.first()?.dead(self.now))
+    }
+
+    fn mark_that_outlives(&self, resource: u32, dead: StoreTime) -> Option<Mark> {
+        let mut shelf = self.stores.first()?.shelves.get(resource as usize)?.clone();
+        M::Store::sweep(&mut shelf, dead);
         M::Store::lock(&mut shelf).copied()
     }
 
