@@ -184,7 +184,7 @@ impl Postgres {
         let dial = Arc::new(Dial::new(url, options)?);
         let until = Instant::now() + options.call_max;
         let session = dial.in_time(until, "connect", dial.session()).await?;
-        let durable = session.is_durable();
+        let durable = session.0.is_durable();
         let (running, ended) = watch::channel(());
         let (stop, stopped) = watch::channel(());
         let ear = Arc::new(OnceLock::new());

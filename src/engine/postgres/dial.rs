@@ -3,13 +3,10 @@
 use std::format;
 use std::future::Future;
 use std::string::{String, ToString};
-use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use std::vec;
 use std::vec::Vec;
 
-use tokio::sync::Notify;
-use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 use tokio_postgres::config::{Host, TargetSessionAttrs};
 use tokio_postgres::types::ToSql;
@@ -134,18 +131,19 @@ impl Dial {
         self.config.connect(self.tls.clone()).await.map_err(self.refused("connect"))
     }
 
-    /// A connection that is ready for requests.
-    pub(super) async fn session(&self) -> Result<Session, PostgresError> {
-        let (mut client, connection) = self.connect().await?;
-        let over = Arc::new(Notify::new());
-        let ends = over.clone();
-        let task = tokio::spawn(async move {
-            if let Err(fault) = connection.await {
-                tracing::warn!(fault = told(&fault), "a connection ended");
+    /// A connection that is ready for requests, and what is asked of it.
+    pub(super) async fn session(&self) -> Result<(Session, Connection), PostgresError> {
+        let (client, mut connection) = self.connect().await?;
+        tokio::select! {
+            session = self.made_ready(client) => Ok((session?, connection)),
+            ended = &mut connection => {
+                let found = ended.err().map_or("the connection ended".into(), |fault| told(&fault));
+                Err(self.fault("set a session up", found))
             }
-            ends.notify_one();
-        });
-        let moving = Moving { task, over };
+        }
+    }
+
+    async fn made_ready(&self, mut client: Client) -> Result<Session, PostgresError> {
         self.set_up(&client).await?;
         let schema = self.schema();
         let found =
@@ -160,7 +158,7 @@ impl Dial {
         let durable =
             "SELECT current_setting('fsync') = 'on' AND current_setting('synchronous_commit') <> 'off'";
         let row = client.query_one(durable, &[]).await.map_err(self.refused("read its settings"))?;
-        Ok(Session { client, statements, moving, durable: row.get(0) })
+        Ok(Session { client, statements, durable: row.get(0) })
     }
 
     async fn set_up(&self, client: &Client) -> Result<(), PostgresError> {
@@ -200,23 +198,10 @@ fn place(config: &Config) -> String {
     format!("{}/{}", hosts.join(","), config.get_dbname().unwrap_or_default())
 }
 
-/// A connection that is moved by a task, and that ends with this.
-struct Moving {
-    task: JoinHandle<()>,
-    over: Arc<Notify>,
-}
-
-impl Drop for Moving {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-/// A connection with its statements.
+/// What is asked of a connection, which somebody has to move.
 pub(super) struct Session {
     client: Client,
     statements: Statements,
-    moving: Moving,
     durable: bool,
 }
 
@@ -267,11 +252,6 @@ impl Session {
     /// Whether acknowledged writes survive a crash of the server.
     pub(super) fn is_durable(&self) -> bool {
         self.durable
-    }
-
-    /// Returns once nothing moves the connection any more.
-    pub(super) async fn over(&self) {
-        self.moving.over.notified().await;
     }
 
     async fn row(&self, statement: &Statement, with: &[&(dyn ToSql + Sync)]) -> Result<Row, Error> {

@@ -4,8 +4,11 @@
 //! share commits: those that come while some are under way gather, and then go down in one statement. Nothing overtakes
 //! another task of its own space.
 
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::string::String;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 use std::vec::Vec;
 
@@ -17,7 +20,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::PostgresOptions;
-use super::dial::{Backoff, Dial, Renewal, Session, breaks, told};
+use super::dial::{Backoff, Connection, Dial, Renewal, Session, breaks, told};
 use crate::engine::{EngineOp, Request, Responder};
 
 /// How many renewals share a commit at most: whoever wants one of their keys meanwhile waits for all of them.
@@ -101,10 +104,10 @@ pub(super) struct Lane {
 }
 
 impl Lane {
-    /// Starts all lanes, the first one on `session`.
+    /// Starts all lanes, the first one on this connection.
     pub(super) fn start(
         dial: &Arc<Dial>,
-        session: Session,
+        session: (Session, Connection),
         options: &PostgresOptions,
         running: &watch::Sender<()>,
     ) -> Vec<mpsc::UnboundedSender<Job>> {
@@ -122,16 +125,16 @@ impl Lane {
         lanes.collect()
     }
 
-    async fn run(mut self, mut session: Option<Session>) {
+    async fn run(mut self, mut session: Option<(Session, Connection)>) {
         loop {
-            let current = match session.take() {
+            let (session, connection) = match session.take() {
                 Some(session) => session,
                 None => match self.connect().await {
                     Some(session) => session,
                     None => return,
                 },
             };
-            match self.serve(&current).await {
+            match self.serve(&session, connection).await {
                 End::Broken => tracing::warn!(server = self.dial.server(), "connection lost"),
                 End::Closed => return,
             }
@@ -139,7 +142,7 @@ impl Lane {
     }
 
     /// Connects, however often it takes; what is overdue meanwhile is answered. Nothing, if the engine was closed.
-    async fn connect(&mut self) -> Option<Session> {
+    async fn connect(&mut self) -> Option<(Session, Connection)> {
         let dial = self.dial.clone();
         let connecting = async move {
             let mut backoff = Backoff::FIRST;
@@ -173,7 +176,7 @@ impl Lane {
 
     /// Sends tasks down the connection as they come, and ends when the engine was closed and all of them have. What is
     /// under way when the connection breaks is dropped, and so answered.
-    async fn serve(&mut self, session: &Session) -> End {
+    async fn serve(&mut self, session: &Session, mut connection: Connection) -> End {
         let mut under_way = FuturesUnordered::new();
         let (mut renewing, mut closed) = (0_usize, false);
         let mut sweep = Instant::now() + SWEEP.mul_f64(random());
@@ -181,21 +184,20 @@ impl Lane {
             let mut loads = [None, None];
             tokio::select! {
                 biased;
-                Some(done) = under_way.next() => match done {
-                    Ok(Done::One) => {}
-                    Ok(Done::Renewals) => renewing -= 1,
-                    Err(Broken) => break End::Broken,
-                },
                 job = self.next(), if !closed => match job {
                     Some(job) => loads = self.take(job),
                     None => closed = true,
+                },
+                done = moved(&mut connection, &mut under_way) => match done {
+                    Ok(Done::One) => {}
+                    Ok(Done::Renewals) => renewing -= 1,
+                    Err(Broken) => break End::Broken,
                 },
                 () = sleep_until(sweep), if !closed => {
                     sweep = Instant::now() + SWEEP.mul_f64(0.5 + random());
                     let overdue = Instant::now() + self.dial.call_max();
                     loads[0] = Some(Load::One(Job { task: Task::Sweep, responder: None, overdue }));
                 }
-                () = session.over() => break End::Broken,
             }
             let gathered = if renewing == 0 { self.gathered() } else { None };
             for load in loads.into_iter().flatten().chain(gathered) {
@@ -228,6 +230,30 @@ impl Lane {
         let renewals = core::mem::take(&mut self.renewals);
         (!renewals.is_empty()).then_some(Load::Renewals(renewals))
     }
+}
+
+/// Moves what is under way, and the connection on which it is: the task that asks reads the answer, too, and nobody else has to
+/// be woken. Returns what has ended.
+async fn moved(
+    connection: &mut Connection,
+    under_way: &mut FuturesUnordered<impl Future<Output = Result<Done, Broken>>>,
+) -> Result<Done, Broken> {
+    poll_fn(|context| {
+        // Once for the answers, and once for what was asked since.
+        for _ in 0..2 {
+            if let Poll::Ready(ended) = Pin::new(&mut *connection).poll(context) {
+                if let Err(fault) = ended {
+                    tracing::warn!(fault = told(&fault), "a connection ended");
+                }
+                return Poll::Ready(Err(Broken));
+            }
+            if let Poll::Ready(Some(done)) = under_way.poll_next_unpin(context) {
+                return Poll::Ready(done);
+            }
+        }
+        Poll::Pending
+    })
+    .await
 }
 
 fn random() -> f64 {
