@@ -29,6 +29,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod calendar;
+mod docket;
 #[cfg(feature = "tokio")]
 pub mod driver;
 pub mod engine;

@@ -48,7 +48,7 @@ pub(crate) trait Caller<M: Wire>: Send + Sized + 'static {
     /// The answer that the machine is about to get.
     fn answered(&mut self, call: M::Call, answer: &AnswerOf<M>, at: StoreTime);
     /// A hint that the machine is about to get.
-    fn hinted(&mut self);
+    fn hinted(&mut self, now: Instant);
     /// The store is closed: what to ask of the machine. From now on, it is asked for nothing else.
     fn shut(&mut self, machine: &M) -> Option<M::Request>;
     /// Nobody will wake the machine any more: whoever still waits is told.
@@ -242,8 +242,9 @@ impl<M: Wire, C: Caller<M>> Activation<'_, M, C> {
             }
             Inward::Reply { call, number, reply } => self.replied(call, number, reply),
             Inward::Message(message) => {
-                body.caller.hinted();
-                self.step(Input::Message(message));
+                let now = clock::mono();
+                body.caller.hinted(now);
+                self.step_at(now, Input::Message(message));
             }
             Inward::Wake => {
                 body.armed = body.armed.filter(|at| *at > clock::mono());
@@ -277,10 +278,13 @@ impl<M: Wire, C: Caller<M>> Activation<'_, M, C> {
     }
 
     fn step(&mut self, input: Input<M>) {
+        self.step_at(clock::mono(), input);
+    }
+
+    fn step_at(&mut self, mono: Instant, input: Input<M>) {
         let body = &mut *self.body;
         body.draws = body.draws.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let draw = Draw((identity::mixed(body.draws) >> 32) as u32);
-        let mono = clock::mono();
         let now = Now { mono, wall: self.cell.core.timers().wall(mono), draw };
         body.machine.step(&self.cell.config, now, input, &mut self.effects);
         body.caller.stepped(&body.machine);

@@ -315,7 +315,7 @@ impl Caller<machine::Flag> for Desk {
 
     fn answered(&mut self, _: Call, _: &AnswerOf<machine::Flag>, _: StoreTime) {}
 
-    fn hinted(&mut self) {}
+    fn hinted(&mut self, _: Instant) {}
 
     fn shut(&mut self, _: &machine::Flag) -> Option<Request> {
         Some(Request::Close)

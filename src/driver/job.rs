@@ -249,7 +249,7 @@ impl Caller<machine::Job> for Desk {
         }
     }
 
-    fn hinted(&mut self) {}
+    fn hinted(&mut self, _: Instant) {}
 
     fn shut(&mut self, _: &machine::Job) -> Option<Request> {
         Some(Request::Close)

@@ -3,9 +3,10 @@
 //! The record of a job decides; the agenda only says when to look at it. An entry too many, too early or for a job
 //! that is gone costs a look, and one too few costs the time until the next listing.
 
-use alloc::collections::{BTreeSet, VecDeque};
+use alloc::collections::BTreeSet;
 use core::hash::Hash;
 
+use crate::docket::Docket;
 use crate::machine::Relocate;
 use crate::time::{Instant, Span, StoreTime};
 
@@ -17,16 +18,13 @@ pub(super) struct Agenda<K> {
     /// When the first of them is due, as far as is known; never, if an answer has to come first that says how late it
     /// is in the store.
     next: Instant,
-    /// Jobs that somebody else is at, and when to look whether he has died over them, in that order. It is kept here and
-    /// not computed, because nobody remembers for how long a moment has been past.
-    watch: VecDeque<(Instant, K)>,
-    /// The same jobs.
-    watched: BTreeSet<K>,
+    /// Jobs that somebody else is at: when to look whether he has died over them.
+    watched: Docket<K>,
 }
 
 impl<K: Clone + Ord + Hash> Agenda<K> {
     pub(super) fn new() -> Agenda<K> {
-        Agenda { due: BTreeSet::new(), next: Instant::MAX, watch: VecDeque::new(), watched: BTreeSet::new() }
+        Agenda { due: BTreeSet::new(), next: Instant::MAX, watched: Docket::new() }
     }
 
     /// How many entries it has.
@@ -36,7 +34,7 @@ impl<K: Clone + Ord + Hash> Agenda<K> {
 
     /// A job is pending. Whoever adds one sees to it that the timer is set: [`Agenda::aim`], [`Agenda::expect`].
     pub(super) fn add(&mut self, due: StoreTime, key: K) {
-        if !self.watched.contains(&key) {
+        if !self.watched.has(&key) {
             self.due.insert((due, key));
         }
     }
@@ -48,15 +46,11 @@ impl<K: Clone + Ord + Hash> Agenda<K> {
 
     /// Somebody else is at this job: it is to be looked at then, and not before.
     pub(super) fn watch(&mut self, key: K, until: Instant) {
-        if !self.watched.insert(key.clone()) {
-            self.watch.retain(|(_, other)| *other != key);
-        }
-        let place = self.watch.partition_point(|(other, _)| *other <= until);
-        self.watch.insert(place, (until, key));
+        self.watched.put(key, until);
     }
 
     pub(super) fn is_watched(&self, key: &K) -> bool {
-        self.watched.contains(key)
+        self.watched.has(key)
     }
 
     /// The store's clock has shown `at` just now: when is the first job due?
@@ -80,12 +74,10 @@ impl<K: Clone + Ord + Hash> Agenda<K> {
 
     /// The job to look at now, if there is one; it is on the agenda no longer.
     pub(super) fn pick(&mut self, now: Instant, at: Option<StoreTime>) -> Option<K> {
-        if self.watch.front().is_some_and(|(until, _)| is_past(*until, now)) {
-            let (_, key) = self.watch.pop_front()?;
-            self.watched.remove(&key);
+        if let Some(key) = self.watched.take(now) {
             return Some(key);
         }
-        if !is_past(self.next, now) {
+        if self.next > now || self.next == Instant::MAX {
             return None;
         }
         let first = self.due.pop_first();
@@ -99,7 +91,7 @@ impl<K: Clone + Ord + Hash> Agenda<K> {
     /// When there is something to look at.
     pub(super) fn deadline(&self) -> Instant {
         let next = if self.due.is_empty() { Instant::MAX } else { self.next };
-        next.min(self.watch.front().map_or(Instant::MAX, |(until, _)| *until))
+        next.min(self.watched.first())
     }
 
     /// See [`crate::machine::Machine::relocate`].
@@ -112,11 +104,6 @@ impl<K: Clone + Ord + Hash> Agenda<K> {
             })
             .collect();
         map.deadline(&mut self.next);
-        self.watch.iter_mut().for_each(|(until, _)| map.deadline(until));
+        self.watched.relocate(map);
     }
-}
-
-/// Whether a moment has come that may be never.
-fn is_past(moment: Instant, now: Instant) -> bool {
-    moment <= now && moment != Instant::MAX
 }

@@ -1,9 +1,10 @@
 //! The units of work of one writer: which wait, until when, and which run.
 
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::hash::Hash;
 
+use crate::docket::Docket;
 use crate::machine::Relocate;
 use crate::once::Name;
 use crate::time::Instant;
@@ -15,7 +16,6 @@ use super::{End, Unit, WorkId};
 enum Sheet {
     Waiting {
         unit: Unit,
-        due: Instant,
     },
     /// `told`: it knows that it should end.
     Running {
@@ -41,7 +41,7 @@ enum Next {
 pub(super) struct Desk<K> {
     sheets: BTreeMap<K, Sheet>,
     /// Those that wait, in the order in which they are due: whoever has waited longest comes first.
-    queue: BTreeSet<(Instant, K)>,
+    queue: Docket<K>,
     running: usize,
 }
 
@@ -58,7 +58,7 @@ pub(super) enum Ended {
 
 impl<K: Name> Desk<K> {
     pub(super) fn new() -> Desk<K> {
-        Desk { sheets: BTreeMap::new(), queue: BTreeSet::new(), running: 0 }
+        Desk { sheets: BTreeMap::new(), queue: Docket::new(), running: 0 }
     }
 
     /// How many keys have work, running or waiting.
@@ -73,17 +73,15 @@ impl<K: Name> Desk<K> {
 
     /// When the first of those that wait is due; never, if none waits.
     pub(super) fn due(&self) -> Instant {
-        self.queue.first().map_or(Instant::MAX, |(due, _)| *due)
+        self.queue.first()
     }
 
     /// Notes work. A key that waits already is due no later than it was. Gives the work whose place it takes.
     pub(super) fn put(&mut self, key: K, unit: Unit, due: Instant) -> Option<WorkId> {
         match self.sheets.get_mut(&key) {
-            Some(Sheet::Waiting { unit: before, due: old }) => {
-                let (replaced, earlier) = (before.id(), due.min(*old));
-                self.queue.remove(&(*old, key.clone()));
-                (*before, *old) = (unit, earlier);
-                self.queue.insert((earlier, key));
+            Some(Sheet::Waiting { unit: before }) => {
+                let replaced = core::mem::replace(before, unit).id();
+                self.queue.put_by(key, due);
                 Some(replaced).filter(|id| *id != unit.id())
             }
             Some(Sheet::Running { next, .. }) => match core::mem::replace(next, Next::Other(unit)) {
@@ -91,8 +89,8 @@ impl<K: Name> Desk<K> {
                 Next::Same | Next::Nothing(_) => None,
             },
             None => {
-                self.queue.insert((due, key.clone()));
-                self.sheets.insert(key, Sheet::Waiting { unit, due });
+                self.queue.put(key.clone(), due);
+                self.sheets.insert(key, Sheet::Waiting { unit });
                 None
             }
         }
@@ -102,9 +100,9 @@ impl<K: Name> Desk<K> {
     /// name. What runs goes on, and is not run again.
     pub(super) fn drop(&mut self, key: &K, end: End, is_meant: impl Fn(WorkId) -> bool) -> Option<WorkId> {
         match self.sheets.get_mut(key)? {
-            Sheet::Waiting { unit, due } if is_meant(unit.id()) => {
-                let (id, due) = (unit.id(), *due);
-                self.queue.remove(&(due, key.clone()));
+            Sheet::Waiting { unit } if is_meant(unit.id()) => {
+                let id = unit.id();
+                self.queue.remove(key);
                 self.sheets.remove(key);
                 Some(id)
             }
@@ -125,10 +123,9 @@ impl<K: Name> Desk<K> {
 
     /// Takes the first unit that is due.
     pub(super) fn take(&mut self, now: Instant) -> Option<(K, WorkId)> {
-        let (_, key) = self.queue.first().filter(|(due, _)| *due <= now).cloned()?;
-        self.queue.pop_first();
+        let key = self.queue.take(now)?;
         let sheet = self.sheets.get_mut(&key)?;
-        let Sheet::Waiting { unit, .. } = *sheet else { return None };
+        let Sheet::Waiting { unit } = *sheet else { return None };
         *sheet = Sheet::Running { unit, told: false, next: Next::Same };
         self.running += 1;
         Some((key, unit.id()))
@@ -183,12 +180,6 @@ impl<K: Name> Desk<K> {
 
     /// See [`crate::machine::Machine::relocate`].
     pub(super) fn relocate(&mut self, map: &mut impl Relocate) {
-        self.queue.clear();
-        for (key, sheet) in &mut self.sheets {
-            if let Sheet::Waiting { due, .. } = sheet {
-                map.deadline(due);
-                self.queue.insert((*due, key.clone()));
-            }
-        }
+        self.queue.relocate(map);
     }
 }

@@ -167,7 +167,7 @@ impl Caller<Locker> for Desk {
     }
 
     // A hint says that something was deleted beside the lock as well, so no hand-over can be told from it.
-    fn hinted(&mut self) {}
+    fn hinted(&mut self, _: Instant) {}
 
     fn shut(&mut self, _: &Locker) -> Option<Request> {
         self.closed = true;

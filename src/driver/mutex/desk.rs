@@ -84,11 +84,12 @@ impl Desk {
     fn granted(&mut self, now: Instant, token: FencingToken) {
         let Some(current) = &mut self.current else { return };
         current.since = Some(now);
+        // Who waits is woken before anything is counted.
+        current.tenure.grant(token);
         self.meters.grabbed(now.since(current.began));
         if let Some(freed) = current.freed {
             self.meters.handed_over(now.since(freed));
         }
-        current.tenure.grant(token);
     }
 }
 
@@ -169,9 +170,9 @@ impl Caller<Mutex> for Desk {
         }
     }
 
-    fn hinted(&mut self) {
+    fn hinted(&mut self, now: Instant) {
         if let Some(current) = self.current.as_mut().filter(|current| current.since.is_none()) {
-            current.freed = Some(clock::mono());
+            current.freed = Some(now);
         }
     }
 

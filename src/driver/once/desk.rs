@@ -231,7 +231,7 @@ impl Caller<Machine> for Desk {
         }
     }
 
-    fn hinted(&mut self) {}
+    fn hinted(&mut self, _: Instant) {}
 
     fn shut(&mut self, _: &Machine) -> Option<Request> {
         self.closed = true;

@@ -206,7 +206,7 @@ impl<K: Name> Caller<WriterLease<K>> for Desk<K> {
         }
     }
 
-    fn hinted(&mut self) {}
+    fn hinted(&mut self, _: Instant) {}
 
     fn shut(&mut self, _: &WriterLease<K>) -> Option<Request<K>> {
         self.stopping = true;
