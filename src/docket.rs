@@ -34,7 +34,7 @@ impl<K: Clone + Ord + Hash> Docket<K> {
         self.order.front().map_or(Instant::MAX, |(moment, _)| *moment)
     }
 
-    /// The key is to be looked at then, and not before.
+    /// The key is to be looked at then, and not before. That is not past: of what is, only the order of arrival is known.
     pub(crate) fn put(&mut self, key: K, moment: Instant) {
         self.remove(&key);
         let place = self.order.partition_point(|(other, _)| *other <= moment);
@@ -42,7 +42,7 @@ impl<K: Clone + Ord + Hash> Docket<K> {
         self.moments.insert(key, moment);
     }
 
-    /// The key is to be looked at then, or before if it is there already.
+    /// The key is to be looked at then, or before if it is there already. The same holds.
     pub(crate) fn put_by(&mut self, key: K, moment: Instant) {
         if self.moments.get(&key).is_none_or(|before| moment < *before) {
             self.put(key, moment);

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use fencepost::lease::LeaseConfig;
 use fencepost::line::{Key, Owner};
-use fencepost::machine::{Effect, Input, Relocate};
+use fencepost::machine::{Effect, Input, Machine, Relocate};
 use fencepost::mutex::{Call, Freed, Mutex, MutexConfig};
 use fencepost::store::{Answer, FencingToken, Op, Revision};
 use fencepost::time::{Draw, Instant, Ppm, Span};
@@ -20,7 +20,7 @@ use fencepost::writer::{
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
-use story::shift::{Speech, check_relocation};
+use story::shift::{Forget, Speech, check_relocation};
 use story::*;
 
 /// Keys are letters, pieces of work are numbers.
@@ -289,6 +289,17 @@ fn w1_a_key_that_never_returns_blocks_its_own_work_only() {
         tale.at(22, attempt('c', 1), "").at(23, attempt('a', 3), "").at(24, done('b', 1), "Done b1, work c1");
     let tale = tale.at(30, done('c', 1), "Done c1");
     assert_eq!((tale.machine.len(), tale.machine.running()), (1, 1));
+}
+
+#[test]
+fn w1_who_has_waited_for_a_slot_for_longer_goes_first() {
+    // Also if nobody remembers for how long.
+    for moment in [0, 45] {
+        let busy = leader().at(20, attempt('m', 2), "work m2").at(20, attempt('n', 3), "work n3");
+        let mut both = busy.at(30, attempt('z', 4), "").at(40, attempt('a', 5), "");
+        both.machine.relocate(&mut Forget(millis(moment)));
+        both.at(50, idle('m', 2), "Done m2, work z4").at(60, idle('n', 3), "Done n3, work a5");
+    }
 }
 
 #[test]

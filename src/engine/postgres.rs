@@ -183,12 +183,12 @@ impl Postgres {
     pub async fn open(url: &str, options: &PostgresOptions) -> Result<Postgres, PostgresError> {
         let dial = Arc::new(Dial::new(url, options)?);
         let until = Instant::now() + options.call_max;
-        let session = dial.in_time(until, "connect", dial.session()).await?;
-        let durable = session.0.is_durable();
+        let (session, connection) = dial.in_time(until, "connect", dial.session()).await?;
+        let durable = session.is_durable();
         let (running, ended) = watch::channel(());
         let (stop, stopped) = watch::channel(());
         let ear = Arc::new(OnceLock::new());
-        let lanes = Lane::start(&dial, session, options, &running);
+        let lanes = Lane::start(&dial, (session, connection), options, &running);
         let (ready, is_ready) = oneshot::channel();
         let listening = listener::listen(dial.clone(), ear.clone(), ready, stopped);
         tokio::spawn(async move {

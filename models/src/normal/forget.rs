@@ -11,7 +11,7 @@ use crate::world::{Flight, Instance, Leg, Stage, State, World};
 
 use super::Normaliser;
 
-/// For what an instance may still be told something.
+/// Why an instance may still be told something.
 #[derive(Clone, Copy, Debug)]
 struct Heed {
     /// It was refused by its own entry, which is still there.

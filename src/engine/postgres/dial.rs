@@ -131,16 +131,20 @@ impl Dial {
         self.config.connect(self.tls.clone()).await.map_err(self.refused("connect"))
     }
 
-    /// A connection that is ready for requests, and what is asked of it.
+    /// A session that is ready for requests, and its connection.
     pub(super) async fn session(&self) -> Result<(Session, Connection), PostgresError> {
         let (client, mut connection) = self.connect().await?;
-        tokio::select! {
-            session = self.made_ready(client) => Ok((session?, connection)),
-            ended = &mut connection => {
-                let found = ended.err().map_or("the connection ended".into(), |fault| told(&fault));
-                Err(self.fault("set a session up", found))
-            }
-        }
+        let ready = self.made_ready(client);
+        tokio::pin!(ready);
+        let ended = tokio::select! {
+            session = &mut ready => return Ok((session?, connection)),
+            ended = &mut connection => ended,
+        };
+        drop(connection);
+        // Whoever asked knows best what was said.
+        ready.await?;
+        let found = ended.err().map_or("the connection ended".into(), |fault| told(&fault));
+        Err(self.fault("set a session up", found))
     }
 
     async fn made_ready(&self, mut client: Client) -> Result<Session, PostgresError> {
@@ -198,7 +202,7 @@ fn place(config: &Config) -> String {
     format!("{}/{}", hosts.join(","), config.get_dbname().unwrap_or_default())
 }
 
-/// What is asked of a connection, which somebody has to move.
+/// Through this a connection is asked, which somebody has to move meanwhile.
 pub(super) struct Session {
     client: Client,
     statements: Statements,

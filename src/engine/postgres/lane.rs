@@ -125,12 +125,12 @@ impl Lane {
         lanes.collect()
     }
 
-    async fn run(mut self, mut session: Option<(Session, Connection)>) {
+    async fn run(mut self, mut first: Option<(Session, Connection)>) {
         loop {
-            let (session, connection) = match session.take() {
-                Some(session) => session,
+            let (session, connection) = match first.take() {
+                Some(first) => first,
                 None => match self.connect().await {
-                    Some(session) => session,
+                    Some(next) => next,
                     None => return,
                 },
             };
@@ -183,15 +183,16 @@ impl Lane {
         let end = loop {
             let mut loads = [None, None];
             tokio::select! {
+                // What was taken is sent before the next is: so nothing is overtaken, and what comes after the end still waits.
                 biased;
-                job = self.next(), if !closed => match job {
-                    Some(job) => loads = self.take(job),
-                    None => closed = true,
-                },
                 done = moved(&mut connection, &mut under_way) => match done {
                     Ok(Done::One) => {}
                     Ok(Done::Renewals) => renewing -= 1,
                     Err(Broken) => break End::Broken,
+                },
+                job = self.next(), if !closed => match job {
+                    Some(job) => loads = self.take(job),
+                    None => closed = true,
                 },
                 () = sleep_until(sweep), if !closed => {
                     sweep = Instant::now() + SWEEP.mul_f64(0.5 + random());
@@ -232,19 +233,21 @@ impl Lane {
     }
 }
 
-/// Moves what is under way, and the connection on which it is: the task that asks reads the answer, too, and nobody else has to
-/// be woken. Returns what has ended.
+/// Moves what is under way, and the connection on which it is: one task asks and reads the answers, so no other one has to be
+/// woken. Returns what ends first.
 async fn moved(
     connection: &mut Connection,
     under_way: &mut FuturesUnordered<impl Future<Output = Result<Done, Broken>>>,
 ) -> Result<Done, Broken> {
     poll_fn(|context| {
-        // Once for the answers, and once for what was asked since.
+        // The first time reads answers, the second one sends what has been asked since.
         for _ in 0..2 {
             if let Poll::Ready(ended) = Pin::new(&mut *connection).poll(context) {
                 if let Err(fault) = ended {
                     tracing::warn!(fault = told(&fault), "a connection ended");
                 }
+                // What was answered before the end is an answer.
+                while let Poll::Ready(Some(_)) = under_way.poll_next_unpin(context) {}
                 return Poll::Ready(Err(Broken));
             }
             if let Poll::Ready(Some(done)) = under_way.poll_next_unpin(context) {
