@@ -64,6 +64,11 @@ impl PostgresServer {
         format!("postgres://{role}@127.0.0.1:{}/{database}", self.port)
     }
 
+    /// The port on which it listens.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// The folder of the cluster.
     pub fn folder(&self) -> &Path {
         self.folder.path()

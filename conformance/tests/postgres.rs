@@ -257,6 +257,25 @@ fn many_may_make_the_schema_at_once_and_what_cannot_be_a_store_is_refused() {
 }
 
 #[test]
+fn a_host_that_says_nothing_does_not_keep_one_from_the_next() {
+    let candidate = Postgres::new(&["fsync=off"], PostgresOptions::default());
+    // Who calls is let in by the system, and never served: so is one whose host stands still.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let silent = silent.local_addr().map(|address| address.port()).map(|port| (silent, port)).unwrap();
+    let port = candidate.server().port();
+    let both = format!("postgres://postgres@127.0.0.1:{},127.0.0.1:{port}/postgres", silent.1);
+    let caller = Caller::of(candidate.open_at(&both, &hasty()).unwrap(), PATIENCE);
+    assert!(matches!(
+        caller.insist("a", &put(b"a", Expect::Absent, "x")).unwrap().answer,
+        Answer::Applied(_)
+    ));
+    let neither = format!("postgres://postgres@127.0.0.1:{},127.0.0.1:1/postgres", silent.1);
+    let told = refusal(&candidate, &neither, &hasty());
+    assert!(told.contains(&format!("127.0.0.1:{}/postgres: no answer within 350ms;", silent.1)), "{told}");
+    assert!(told.contains("127.0.0.1:1/postgres: "), "{told}");
+}
+
+#[test]
 fn only_a_synchronous_server_is_said_to_be_durable() {
     let candidate = Postgres::new(&["synchronous_commit=off"], PostgresOptions::default());
     assert!(!candidate.open().limits().durable);

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use std::vec;
 use std::vec::Vec;
 
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_postgres::config::{Host, TargetSessionAttrs};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Config, Error, Row, Socket, Statement};
@@ -32,7 +32,8 @@ pub(super) type Connection = tokio_postgres::Connection<
 
 /// Knows how to connect.
 pub(super) struct Dial {
-    config: Config,
+    /// One for each host.
+    hosts: Vec<Config>,
     tls: MakeRustlsConnect,
     options: PostgresOptions,
     server: String,
@@ -77,14 +78,14 @@ impl Dial {
         })?;
         config.ssl_mode(security.mode());
         config.target_session_attrs(TargetSessionAttrs::ReadWrite);
-        config.connect_timeout(options.call_max).tcp_user_timeout(options.call_max);
+        config.tcp_user_timeout(options.call_max);
         // The system counts this one in whole seconds, and none is none.
         config.keepalives_idle(options.call_max.max(Duration::from_secs(1)));
         if config.get_application_name().is_none() {
             config.application_name("fencepost");
         }
         let server = place(&config);
-        Ok(Dial { tls: security.connector()?, config, options: options.clone(), server })
+        Ok(Dial { tls: security.connector()?, hosts: each(&config), options: options.clone(), server })
     }
 
     /// Where it connects to, without the password.
@@ -126,14 +127,64 @@ impl Dial {
         }
     }
 
+    /// What comes of `make` on the first host where anything does. Each has its share of the time, whatever it does with it:
+    /// one that has died says nothing.
+    async fn at_any<'a, T, F>(&'a self, make: impl Fn(&'a Config) -> F) -> Result<T, PostgresError>
+    where
+        F: Future<Output = Result<T, PostgresError>>,
+    {
+        let until = Instant::now() + self.options.call_max;
+        let mut faults = Vec::new();
+        for (at, host) in self.hosts.iter().enumerate() {
+            let others = u32::try_from(self.hosts.len() - at).unwrap_or(u32::MAX);
+            let waited = until.saturating_duration_since(Instant::now()) / others;
+            match timeout(waited, make(host)).await {
+                Ok(Ok(made)) => return Ok(made),
+                Ok(Err(fault)) => faults.push((place(host), fault)),
+                Err(_) => {
+                    let server = place(host);
+                    faults
+                        .push((server.clone(), PostgresError::TimedOut { asked: "connect", server, waited }));
+                }
+            }
+        }
+        Err(self.worst(faults))
+    }
+
+    /// What to say of hosts of which none would do.
+    fn worst(&self, mut faults: Vec<(String, PostgresError)>) -> PostgresError {
+        let lasts = |fault: &PostgresError| {
+            matches!(fault, PostgresError::Unfit { .. } | PostgresError::Newer { .. })
+        };
+        let at = faults.iter().position(|(_, fault)| lasts(fault)).or((faults.len() == 1).then_some(0));
+        if let Some(at) = at {
+            return faults.swap_remove(at).1;
+        }
+        let said = faults.into_iter().map(|(host, fault)| match fault {
+            PostgresError::Server { found, .. } => format!("{host}: {found}"),
+            PostgresError::TimedOut { waited, .. } => format!("{host}: no answer within {waited:?}"),
+            fault => format!("{host}: {fault}"),
+        });
+        let said: Vec<_> = said.collect();
+        self.fault("connect", said.join("; "))
+    }
+
     /// A connection to the server that takes writes.
     pub(super) async fn connect(&self) -> Result<(Client, Connection), PostgresError> {
-        self.config.connect(self.tls.clone()).await.map_err(self.refused("connect"))
+        self.at_any(|host| self.connect_to(host)).await
+    }
+
+    async fn connect_to(&self, host: &Config) -> Result<(Client, Connection), PostgresError> {
+        host.connect(self.tls.clone()).await.map_err(self.refused("connect"))
     }
 
     /// A session that is ready for requests, and its connection.
     pub(super) async fn session(&self) -> Result<(Session, Connection), PostgresError> {
-        let (client, mut connection) = self.connect().await?;
+        self.at_any(|host| self.session_on(host)).await
+    }
+
+    async fn session_on(&self, host: &Config) -> Result<(Session, Connection), PostgresError> {
+        let (client, mut connection) = self.connect_to(host).await?;
         let ready = self.made_ready(client);
         tokio::pin!(ready);
         let ended = tokio::select! {
@@ -185,6 +236,56 @@ impl Dial {
         }
         Ok(())
     }
+}
+
+/// The same for each host of a configuration.
+fn each(config: &Config) -> Vec<Config> {
+    let (hosts, addresses, ports) = (config.get_hosts(), config.get_hostaddrs(), config.get_ports());
+    let count = hosts.len().max(addresses.len());
+    let is_of_all = |len: usize| len <= 1 || len == count;
+    // What makes no sense is for the library to refuse.
+    if count <= 1 || ![hosts.len(), addresses.len(), ports.len()].into_iter().all(is_of_all) {
+        return vec![config.clone()];
+    }
+    let one = |at: usize| {
+        let mut one = without_host(config);
+        match hosts.get(at) {
+            Some(Host::Tcp(name)) => _ = one.host(name),
+            #[cfg(unix)]
+            Some(Host::Unix(path)) => _ = one.host_path(path),
+            None => {}
+        }
+        if let Some(address) = addresses.get(at) {
+            one.hostaddr(*address);
+        }
+        if let Some(port) = ports.get(at).or(ports.first()) {
+            one.port(*port);
+        }
+        one
+    };
+    (0..count).map(one).collect()
+}
+
+/// All that a configuration says but where: there is no way to take a host out of one.
+fn without_host(config: &Config) -> Config {
+    let mut other = Config::new();
+    other
+        .ssl_mode(config.get_ssl_mode())
+        .ssl_negotiation(config.get_ssl_negotiation())
+        .keepalives(config.get_keepalives())
+        .keepalives_idle(config.get_keepalives_idle())
+        .target_session_attrs(config.get_target_session_attrs())
+        .channel_binding(config.get_channel_binding());
+    config.get_user().map(|user| other.user(user));
+    config.get_password().map(|password| other.password(password));
+    config.get_dbname().map(|name| other.dbname(name));
+    config.get_options().map(|options| other.options(options));
+    config.get_application_name().map(|name| other.application_name(name));
+    config.get_connect_timeout().map(|timeout| other.connect_timeout(*timeout));
+    config.get_tcp_user_timeout().map(|timeout| other.tcp_user_timeout(*timeout));
+    config.get_keepalives_interval().map(|interval| other.keepalives_interval(interval));
+    config.get_keepalives_retries().map(|retries| other.keepalives_retries(retries));
+    other
 }
 
 /// Hosts, ports and database of a configuration.

@@ -25,9 +25,12 @@ pub(super) async fn listen(
             let until = Instant::now() + dial.call_max();
             match dial.in_time(until, "listen", dial.connect()).await {
                 Ok((client, connection)) => {
-                    let heard = || match ready.take() {
-                        Some(ready) => drop(ready.send(())),
-                        None => tell(&ear, Hint::Gap),
+                    let heard = || {
+                        backoff = Backoff::FIRST;
+                        match ready.take() {
+                            Some(ready) => drop(ready.send(())),
+                            None => tell(&ear, Hint::Gap),
+                        }
                     };
                     tokio::select! {
                         () = hear(connection, &ear) => {}
