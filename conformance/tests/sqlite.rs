@@ -196,8 +196,12 @@ fn what_takes_too_long_is_given_up_while_the_file_is_stuck() {
     // The first one may be answered before.
     let unknown = (0..).map(|key: u8| caller.call("a", put(&[key])).unwrap().reply.answer);
     assert_eq!(unknown.take(100).find(|answer| *answer == Answer::Unknown), Some(Answer::Unknown));
+    let late = caller.call("a", put(b"late")).unwrap().reply.answer;
+    assert_eq!(late, Answer::Unknown, "it is stuck still");
     drop(end);
     assert!(matches!(caller.insist("a", &put(b"b")).unwrap().answer, Answer::Applied(_)), "it goes on");
+    let found = caller.insist("a", &Op::Get { key: Box::from(*b"late") }).unwrap().answer;
+    assert_eq!(found, Answer::Found(None), "what was given up before it was begun is not done later");
 }
 
 /// What is said about a file that cannot be used.
