@@ -16,7 +16,8 @@ struct Notes<S> {
     value: S,
     /// Counts the changes: a place in `wakers` is good until the next one.
     round: u64,
-    wakers: Vec<Waker>,
+    /// Whoever has left has none.
+    wakers: Vec<Option<Waker>>,
 }
 
 /// Where someone who waits has left his waker.
@@ -43,7 +44,7 @@ impl<S> Board<S> {
             notes.round += 1;
             (change(&mut notes.value), mem::take(&mut notes.wakers))
         };
-        wakers.into_iter().for_each(Waker::wake);
+        wakers.into_iter().flatten().for_each(Waker::wake);
         result
     }
 
@@ -76,10 +77,10 @@ impl<S, R, F: FnMut(&S) -> Option<R>> Future for Wait<'_, S, F> {
         let waker = context.waker();
         let round = notes.round;
         match this.place.filter(|place| place.round == round) {
-            Some(place) => notes.wakers[place.index].clone_from(waker),
+            Some(place) => notes.wakers[place.index].get_or_insert_with(|| waker.clone()).clone_from(waker),
             None => {
                 this.place = Some(Place { round, index: notes.wakers.len() });
-                notes.wakers.push(waker.clone());
+                notes.wakers.push(Some(waker.clone()));
             }
         }
         Poll::Pending
@@ -92,10 +93,34 @@ impl<S, F> Drop for Wait<'_, S, F> {
         let mut notes = lock(&self.board.0);
         if place.round == notes.round {
             // The others' places stay good.
-            notes.wakers[place.index] = Waker::noop().clone();
-            while notes.wakers.last().is_some_and(|waker| waker.will_wake(Waker::noop())) {
+            notes.wakers[place.index] = None;
+            while notes.wakers.last().is_some_and(Option::is_none) {
                 notes.wakers.pop();
             }
         }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use core::pin::pin;
+    use std::boxed::Box;
+
+    use super::*;
+
+    #[test]
+    fn who_leaves_takes_nobody_elses_place_whatever_wakes_them() {
+        let board = Board::new(0);
+        let is_one = |value: &u8| (*value == 1).then_some(());
+        // A waker that does nothing is one as well.
+        let mut context = Context::from_waker(Waker::noop());
+        let mut stays = pin!(board.wait(is_one));
+        let mut leaves = Box::pin(board.wait(is_one));
+        assert!(stays.as_mut().poll(&mut context).is_pending());
+        assert!(leaves.as_mut().poll(&mut context).is_pending());
+        drop(leaves);
+        assert!(stays.as_mut().poll(&mut context).is_pending());
+        board.update(|value| *value = 1);
+        assert!(stays.as_mut().poll(&mut context).is_ready());
     }
 }
