@@ -36,6 +36,7 @@
 //! | L3 | listing | time-out | | listing | list this page again |
 //! | L4 | started | wake | time for the next listing | listing | list the first page |
 //! | L5 | started | a peer has scheduled a job | | the same | note it |
+//! | L6 | started | hints were missed | | listing | list the first page |
 //! | F1 | started | any | a job is due, or to be looked at again, and a slot is free | trying | its run enters |
 //! | F2 | trying | the run has found the record | it is to be run | trying | claim it |
 //! | F3 | trying | the run has found the record | due later | trying | note it; the run leaves |
@@ -348,6 +349,7 @@ impl<K: Name, P: Props> Once<K, P> {
             Request::Cancel { key } => self.ask(terms, now, key, Wish::Cancel, out),
             Request::Find { key } => self.ask(terms, now, key, Wish::Find, out),
             Request::List { after, limit } => self.list(now, after, limit, out),
+            Request::Refresh => self.missed(terms, now, out),
             Request::Finish { slot, outcome } => self.finish(terms, now, slot, outcome, out),
         }
     }
@@ -501,6 +503,14 @@ impl<K: Name, P: Props> Once<K, P> {
         {
             self.page = None;
             out.event(Event::Listed { page });
+        }
+    }
+
+    fn missed(&mut self, terms: &OnceTerms, now: Now, out: Out<'_, K, P>) {
+        match self.phase {
+            // L6
+            Phase::Started => self.send_refresh(terms, now, None, out),
+            Phase::AtRest | Phase::Stopping => {}
         }
     }
 

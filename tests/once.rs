@@ -298,6 +298,17 @@ fn l5_a_hint_shortens_the_wait() {
 }
 
 #[test]
+fn l6_who_may_have_missed_hints_lists_anew() {
+    let idle = listing(TWICE).at(10, listed(Call::Refresh, &[]), "");
+    let missed = || Input::Request(Request::Refresh);
+    idle.at(20, missed(), "list 2").at(30, missed(), "list 2");
+    // Half a listing may have passed what is new.
+    let two = [('a', scheduled(50)), ('b', scheduled(60))];
+    listing(TWICE).at(10, listed(Call::Refresh, &two), "list 2 after b").at(20, missed(), "list 2");
+    of(TWICE).at(0, missed(), "").rests();
+}
+
+#[test]
 fn f1_what_is_due_is_tried_where_a_slot_is_free() {
     trying(TWICE);
     // One slot: the other waits for it.

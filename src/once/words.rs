@@ -157,6 +157,9 @@ pub enum Request<K, P> {
         /// How many at most.
         limit: u32,
     },
+    /// Hints may have been missed: what is pending is listed now, from the first page on, and not only when the interval
+    /// is over. Whoever cannot listen for a while says so when he can again.
+    Refresh,
     /// The callback in this slot has ended, and how.
     Finish {
         /// The slot in which it began.
