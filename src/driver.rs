@@ -46,6 +46,7 @@ mod shared;
 mod signals;
 mod store;
 mod tasks;
+mod telling;
 mod tenure;
 mod timers;
 mod turns;

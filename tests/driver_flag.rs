@@ -98,6 +98,6 @@ async fn a_flag_that_nobody_has_is_lowered_and_a_closed_store_has_none() {
     let closed = SetupError::Closed { key: "f".into() };
     assert_eq!(Flag::stand(&pair.ours, config("one")).unwrap_err(), closed);
     soon(pair.other.close()).await;
-    assert_eq!(pair.other.petition().await, Err(PetitionError::NoLeader));
+    assert_eq!(pair.other.petition().await, Err(PetitionError::Closed));
     assert_eq!((pair.other.until_raised().await, pair.other.petitioned().await), (None, None));
 }

@@ -302,6 +302,23 @@ async fn keys_and_props_are_refused_with_what_would_be_accepted() {
 }
 
 #[tokio::test]
+async fn what_was_scheduled_while_nobody_listened_is_run_once_one_does_again() {
+    let memory = Memory::new();
+    let moody = Moody::new(&memory, Mood::AtOnce);
+    let remote = moody.remote();
+    let (ours, theirs) = (Store::start(moody).unwrap(), Store::start(memory).unwrap());
+    let (_once, mut told) = telling(&ours, Delivery::AtMostOnce);
+    remote.deafen();
+    let (other, _) = telling(&theirs, Delivery::AtMostOnce);
+    other.stop().await;
+    other.schedule("a", NOW, &"x".into()).await.unwrap();
+    tokio::task::yield_now().await;
+    assert!(told.try_recv().is_err(), "nobody has said anything");
+    remote.listen_again();
+    assert_eq!(soon(told.recv()).await, got("a", 1, "x"));
+}
+
+#[tokio::test]
 async fn a_scheduler_without_handles_stops_and_its_jobs_stay() {
     let memory = Memory::new();
     let store = Store::start(memory.share()).unwrap();

@@ -7,10 +7,13 @@ mod rig;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex as Lock};
+use std::time::Duration;
 
 use fencepost::driver::{Mutex, Store};
 use fencepost::engine::memory::Memory;
 use fencepost::mutex::MutexConfig;
+use fencepost::store::{Answer, Expect, Op};
+use fencepost::time::Span;
 use metrics::{
     Counter, CounterFn, Gauge, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder, SharedString, Unit,
 };
@@ -109,4 +112,34 @@ async fn a_hand_over_a_loss_and_a_lost_answer_are_counted_by_group() {
         ("fencepost_unknown_outcomes_total group=reports", 1),
     ];
     assert_eq!(counts.seen(), expected.map(|(name, times)| (name.to_owned(), times)));
+}
+
+#[tokio::test]
+async fn what_is_freed_beside_a_lock_is_no_hand_over_of_it() {
+    let counts = Counts::default();
+    let _recording = metrics::set_default_local_recorder(&counts);
+    let memory = Memory::new();
+    let store = Store::start(memory.share()).unwrap();
+    let put = |key: &[u8]| {
+        let record = r#"{"identity":1,"attempt":1}"#.into();
+        let op = Op::PutIf { key: Box::from(key), expect: Expect::Absent, record, ttl: None };
+        match ask(&memory, "mutex/a", op) {
+            Answer::Applied(revision) => revision,
+            answer => panic!("{answer:?}"),
+        }
+    };
+    let (held, other) = (put(&[0]), put(&[9]));
+    let poll_interval = Duration::from_millis(5);
+    let lock = Mutex::new(&store, "a", MutexConfig { poll_interval, ..short() }).unwrap();
+    let mut waiting = Box::pin(lock.lock());
+    pending(waiting.as_mut());
+    // Word comes, and the claim that follows is refused.
+    ask(&memory, "mutex/a", Op::DeleteIf { key: Box::from([9]), revision: other });
+    pending(waiting.as_mut());
+    // The holder dies, of which nobody hears: the waiter finds out by looking.
+    let ttl = Span::from_millis(1);
+    ask(&memory, "mutex/a", Op::Renew { key: Box::from([0]), revision: held, ttl });
+    drop(soon(waiting).await.unwrap());
+    let is_hand_over = |(name, _): &(String, u64)| name.starts_with("fencepost_lock_handoff_seconds");
+    assert!(!counts.seen().iter().any(is_hand_over), "{:?}", counts.seen());
 }

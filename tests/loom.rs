@@ -25,7 +25,6 @@ mod timers {
 
     pub(crate) trait Timed: Send + Sync {
         fn fire(self: Arc<Self>);
-        fn abandon(self: Arc<Self>);
     }
 }
 
@@ -41,6 +40,8 @@ mod index;
 mod pending;
 #[path = "../src/driver/signals.rs"]
 mod signals;
+#[path = "../src/driver/telling.rs"]
+mod telling;
 #[path = "../src/driver/tenure.rs"]
 mod tenure;
 #[path = "../src/driver/turns.rs"]
@@ -500,7 +501,6 @@ struct Lodger {
 
 impl timers::Timed for Lodger {
     fn fire(self: Arc<Self>) {}
-    fn abandon(self: Arc<Self>) {}
 }
 
 impl Resident for Lodger {
@@ -508,9 +508,11 @@ impl Resident for Lodger {
         &self.space
     }
 
-    fn hear(self: Arc<Self>, _: engine::Hint<'_>) {
+    fn hear(self: Arc<Self>, _: &telling::Word<'_>) {
         self.heard.store(true, Ordering::SeqCst);
     }
+
+    fn abandon(self: Arc<Self>) {}
 
     fn shut(self: Arc<Self>, pending: Pending) {
         self.shut.store(true, Ordering::SeqCst);

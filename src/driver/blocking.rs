@@ -31,7 +31,7 @@ use core::time::Duration;
 use std::boxed::Box;
 use std::io;
 use std::panic::resume_unwind;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::vec::Vec;
 
@@ -39,7 +39,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
-use tokio::task::spawn_blocking;
+use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::time::timeout;
 use tracing::Span;
 
 use super::tasks::Run;
@@ -72,26 +73,54 @@ pub enum OpenError {
 #[derive(Debug)]
 struct Runner {
     handle: Handle,
-    /// Dropped with the last handle of the store, which ends the thread.
-    _stop: oneshot::Sender<()>,
+    /// What the thread is told when the last handle of the store is dropped: what to wait for.
+    stop: Option<oneshot::Sender<JoinHandle<()>>>,
+    /// Ends when nothing rests on the store any more.
+    life: OnceLock<JoinHandle<()>>,
 }
+
+/// For how long a thread moves what was given back with the last handle of its store.
+const LINGER: Duration = Duration::from_secs(5);
 
 impl Runner {
     fn start() -> Result<Arc<Runner>, io::Error> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
-        let (stop, stopped) = oneshot::channel::<()>();
+        let (stop, stopped) = oneshot::channel();
         thread::Builder::new().name("fencepost".into()).spawn(move || {
-            // An error, as nothing is ever sent: the sender is gone.
-            let _ = runtime.block_on(stopped);
+            runtime.block_on(async {
+                // An error, if there never was a store.
+                if let Ok(life) = stopped.await {
+                    // Whoever has not ended by then is not waited for.
+                    let _ = timeout(LINGER, life).await;
+                }
+            });
             // A callback that does not end must not keep the thread.
             runtime.shutdown_background();
         })?;
-        Ok(Arc::new(Runner { handle, _stop: stop }))
+        Ok(Arc::new(Runner { handle, stop: Some(stop), life: OnceLock::new() }))
+    }
+
+    /// From now on, it moves this store.
+    fn moves(self: Arc<Self>, store: super::Store) -> Store {
+        if let Some(life) = store.core.take_life() {
+            let _ = self.life.set(life);
+        }
+        Store { store, runner: self }
     }
 }
 
-/// A store; see [`super::Store`]. Its thread ends when its last handle is dropped.
+impl Drop for Runner {
+    fn drop(&mut self) {
+        if let (Some(stop), Some(life)) = (self.stop.take(), self.life.take()) {
+            // The thread waits for it.
+            let _ = stop.send(life);
+        }
+    }
+}
+
+/// A store; see [`super::Store`]. Its thread ends when its last handle is dropped, and what was given back with it has reached
+/// the store, or five seconds later. A process that ends before should [close](Store::close) it.
 #[derive(Clone, Debug)]
 pub struct Store {
     store: super::Store,
@@ -116,7 +145,7 @@ impl Store {
     pub fn open(address: &str) -> Result<Store, OpenError> {
         let runner = Runner::start()?;
         let store = runner.handle.block_on(super::Store::open(address))?;
-        Ok(Store { store, runner })
+        Ok(runner.moves(store))
     }
 
     /// A store that rests on this engine.
@@ -130,7 +159,7 @@ impl Store {
             let _entered = runner.handle.enter();
             super::Store::start(engine)?
         };
-        Ok(Store { store, runner })
+        Ok(runner.moves(store))
     }
 
     /// The same store, for async callers.

@@ -31,6 +31,11 @@ impl<C: Copy + Eq> Calls<C> {
         self.last
     }
 
+    /// Whether no reply is waited for.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.first.is_none() && self.others.is_empty()
+    }
+
     /// The reply to this call is no longer wanted.
     pub(crate) fn forget(&mut self, call: C) {
         self.first = self.first.filter(|(open, _)| *open != call);
@@ -57,12 +62,15 @@ mod tests {
     #[test]
     fn a_reply_belongs_to_the_latest_request_of_its_name_once_and_not_after_that_was_forgotten() {
         let mut calls = Calls::new();
+        assert!(calls.is_empty());
         let (claim, renew) = (calls.open('c'), calls.open('r'));
         let again = calls.open('c');
         assert!(!calls.close('c', claim), "it was superseded");
         assert!(!calls.close('r', again), "it is another one's");
         assert!(calls.close('c', again) && !calls.close('c', again));
+        assert!(!calls.is_empty(), "the other one is open");
         calls.forget('r');
+        assert!(calls.is_empty());
         assert!(!calls.close('r', renew));
     }
 }

@@ -8,10 +8,12 @@
 //! A cell lives as long as somebody has a handle of it, or its machine has something to do: while it has a deadline, the
 //! cell keeps itself alive. So what was dropped or cancelled is still followed up to its end.
 
-use core::cell::{Cell as Flag, RefCell};
+use core::cell::RefCell;
 use core::mem;
+use core::panic::AssertUnwindSafe;
 use std::boxed::Box;
 use std::collections::VecDeque;
+use std::panic::catch_unwind;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::vec::Vec;
@@ -22,10 +24,11 @@ use super::index::Resident;
 use super::pending::Pending;
 use super::primitive::lock;
 use super::shared::Core;
+use super::telling::{self, Word};
 use super::timers::Timed;
 use super::turns::Turns;
 use super::wire::{Wire, WireKey};
-use crate::engine::{EngineAnswer, EngineOp, Hint, Key, Reply, Request, Responder, Text, clock};
+use crate::engine::{EngineAnswer, EngineOp, Key, Reply, Request, Responder, Text, clock};
 use crate::machine::{AnswerOf, Effect, Effects, Input, OpOf};
 use crate::store::StoreId;
 use crate::time::{Draw, Instant, Now, StoreTime};
@@ -47,8 +50,12 @@ pub(crate) trait Caller<M: Wire>: Send + Sized + 'static {
     fn sent(&mut self, call: M::Call);
     /// The answer that the machine is about to get.
     fn answered(&mut self, call: M::Call, answer: &AnswerOf<M>, at: StoreTime);
-    /// A hint that the machine is about to get.
+    /// Word has come that something was freed; the machine is about to get it.
     fn hinted(&mut self, now: Instant);
+    /// Hints may have been missed: what to ask of the machine, besides telling it that something may have been freed.
+    fn missed(&mut self) -> Option<M::Request> {
+        None
+    }
     /// The store is closed: what to ask of the machine. From now on, it is asked for nothing else.
     fn shut(&mut self, machine: &M) -> Option<M::Request>;
     /// Nobody will wake the machine any more: whoever still waits is told.
@@ -68,6 +75,8 @@ pub(crate) enum Inward<M: Wire, C: Caller<M>> {
     Ask(C::Ask),
     Reply { call: M::Call, number: u64, reply: Reply },
     Message(M::Message),
+    Freed,
+    Missed,
     Wake,
     Shut(Pending),
     Abandon,
@@ -88,6 +97,8 @@ struct Body<M: Wire, C: Caller<M>> {
     caller: C,
     calls: Calls<M::Call>,
     draws: u64,
+    /// When word came that something was freed which the machine has yet to get.
+    freed: Option<Instant>,
     /// When its timer fires. It may be early.
     armed: Option<Instant>,
     /// Itself, while it has something to do.
@@ -95,6 +106,24 @@ struct Body<M: Wire, C: Caller<M>> {
     closing: Vec<Pending>,
     /// Nobody will wake it any more.
     abandoned: bool,
+    /// Something that it calls has panicked: it is not stepped any more.
+    broken: bool,
+}
+
+impl<M: Wire, C: Caller<M>> Body<M, C> {
+    /// When the machine has something to do by itself.
+    fn deadline(&self, config: &M::Config) -> Option<Instant> {
+        self.machine.deadline(config).filter(|_| !self.broken)
+    }
+
+    /// What it is still doing, if it is not at rest.
+    fn doing(&self, config: &M::Config) -> Option<&'static str> {
+        if self.broken {
+            return None;
+        }
+        let is_asking = self.deadline(config).is_some() || !self.calls.is_empty();
+        self.caller.doing().or(is_asking.then_some("waiting for an answer of the store"))
+    }
 }
 
 impl<M: Wire, C: Caller<M>> Cell<M, C> {
@@ -116,10 +145,12 @@ impl<M: Wire, C: Caller<M>> Cell<M, C> {
                 caller: caller(weak),
                 calls: Calls::new(),
                 draws: identity.0,
+                freed: None,
                 armed: None,
                 keeper: None,
                 closing: Vec::new(),
                 abandoned: false,
+                broken: false,
             }),
             config,
             core: core.clone(),
@@ -140,7 +171,6 @@ impl<M: Wire, C: Caller<M>> Cell<M, C> {
     /// Brings an input, and works it off, if nobody is at it.
     fn feed(self: &Arc<Self>, input: Inward<M, C>) {
         let Some(first) = self.turns.enter(input) else { return };
-        let turn = Turn(&self.turns);
         let mut activation = Activation {
             cell: self,
             body: lock(&self.body),
@@ -148,23 +178,18 @@ impl<M: Wire, C: Caller<M>> Cell<M, C> {
             at_once: Row::new(),
             follow_ups: Row::new(),
         };
-        let outer = AT.replace(self.id);
-        activation.work_off(first);
-        AT.set(outer);
+        let outer = telling::now_at(self.id);
+        let mut next = Some(first);
+        while let Some(first) = next {
+            // Schedules and recorders of metrics are the user's.
+            let worked = catch_unwind(AssertUnwindSafe(|| activation.work_off(first)));
+            next = worked.err().and_then(|_| activation.break_off());
+        }
+        telling::now_at(outer);
         let keeper = activation.settle();
-        mem::forget(turn);
         drop(activation);
         // This may be the last reference but the caller's.
         drop(keeper);
-    }
-}
-
-/// Ends the turn if something in it panics: a recorder of metrics, say. The machine itself never does.
-struct Turn<'a, T>(&'a Turns<T>);
-
-impl<T> Drop for Turn<'_, T> {
-    fn drop(&mut self) {
-        self.0.abandon();
     }
 }
 
@@ -179,8 +204,6 @@ struct Activation<'a, M: Wire, C: Caller<M>> {
 }
 
 std::thread_local! {
-    /// At whose machine this thread is: a number that no two cells of the process have.
-    static AT: Flag<u64> = const { Flag::new(u64::MAX) };
     /// Where keys and records are put together.
     static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
@@ -226,9 +249,25 @@ impl<M: Wire, C: Caller<M>> Activation<'_, M, C> {
                 self.replied(call, number, reply);
             } else if let Some(request) = self.follow_ups.pop() {
                 self.step(Input::Request(request));
+            } else if let Some(heard) = self.heard() {
+                self.freed(heard);
             } else {
                 return;
             }
+        }
+    }
+
+    /// Word that something was freed, once no answer is under way: whoever waits for one would not heed it, and what the
+    /// answer says may be older.
+    fn heard(&mut self) -> Option<Instant> {
+        let body = &mut *self.body;
+        body.freed.take_if(|_| body.calls.is_empty())
+    }
+
+    fn freed(&mut self, heard: Instant) {
+        if let Some(message) = M::freed() {
+            self.body.caller.hinted(heard);
+            self.step(Input::Message(message));
         }
     }
 
@@ -241,10 +280,13 @@ impl<M: Wire, C: Caller<M>> Activation<'_, M, C> {
                 }
             }
             Inward::Reply { call, number, reply } => self.replied(call, number, reply),
-            Inward::Message(message) => {
-                let now = clock::mono();
-                body.caller.hinted(now);
-                self.step_at(now, Input::Message(message));
+            Inward::Message(message) => self.step(Input::Message(message)),
+            Inward::Freed => body.freed = Some(clock::mono()),
+            Inward::Missed => {
+                body.freed = Some(clock::mono());
+                if let Some(request) = body.caller.missed() {
+                    self.step(Input::Request(request));
+                }
             }
             Inward::Wake => {
                 body.armed = body.armed.filter(|at| *at > clock::mono());
@@ -278,11 +320,11 @@ impl<M: Wire, C: Caller<M>> Activation<'_, M, C> {
     }
 
     fn step(&mut self, input: Input<M>) {
-        self.step_at(clock::mono(), input);
-    }
-
-    fn step_at(&mut self, mono: Instant, input: Input<M>) {
         let body = &mut *self.body;
+        if body.broken {
+            return;
+        }
+        let mono = clock::mono();
         body.draws = body.draws.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let draw = Draw((identity::mixed(body.draws) >> 32) as u32);
         let now = Now { mono, wall: self.cell.core.timers().wall(mono), draw };
@@ -318,11 +360,24 @@ impl<M: Wire, C: Caller<M>> Activation<'_, M, C> {
         }
     }
 
+    /// Something that the machine or its caller calls has panicked: whoever waits is told, and nothing is sent any more.
+    /// What it holds is free when its time to live has passed. Returns what others have brought meanwhile.
+    fn break_off(&mut self) -> Option<Inward<M, C>> {
+        tracing::error!(target: "fencepost", space = %self.cell.space, "a schedule or a recorder has panicked");
+        (self.effects, self.at_once, self.follow_ups) = (Effects::new(), Row::new(), Row::new());
+        let body = &mut *self.body;
+        (body.calls, body.freed, body.broken) = (Calls::new(), None, true);
+        // A recorder that has panicked may do so again.
+        let _ = catch_unwind(AssertUnwindSafe(|| body.caller.shut(&body.machine)));
+        let _ = catch_unwind(AssertUnwindSafe(|| body.caller.abandon()));
+        self.cell.turns.next()
+    }
+
     /// Sets the timer, and stays alive as long as there is something to do. What it returns is to be dropped when
     /// no lock is held.
     fn settle(&mut self) -> Option<Arc<Cell<M, C>>> {
         let (cell, body) = (self.cell, &mut *self.body);
-        let deadline = body.machine.deadline(&cell.config);
+        let deadline = body.deadline(&cell.config);
         if let Some(at) = deadline
             && body.armed.is_none_or(|armed| at < armed)
         {
@@ -333,7 +388,7 @@ impl<M: Wire, C: Caller<M>> Activation<'_, M, C> {
                 body.abandoned = true;
             }
         }
-        if deadline.is_none() && body.caller.doing().is_none() {
+        if body.doing(&cell.config).is_none() {
             body.closing.clear();
         }
         if deadline.is_some() && !body.abandoned {
@@ -420,10 +475,6 @@ impl<M: Wire, C: Caller<M>> Timed for Cell<M, C> {
     fn fire(self: Arc<Self>) {
         self.feed(Inward::Wake);
     }
-
-    fn abandon(self: Arc<Self>) {
-        self.feed(Inward::Abandon);
-    }
 }
 
 impl<M: Wire, C: Caller<M>> Resident for Cell<M, C> {
@@ -431,17 +482,14 @@ impl<M: Wire, C: Caller<M>> Resident for Cell<M, C> {
         &self.space
     }
 
-    fn hear(self: Arc<Self>, hint: Hint<'_>) {
-        // Whoever has brought it about need not be told: a hint may be lost.
-        if AT.get() == self.id {
-            return;
-        }
-        let message = match hint {
-            Hint::Freed { .. } | Hint::Gap => M::freed(),
-            Hint::Message { text, .. } => M::read_message(text),
+    fn hear(self: Arc<Self>, word: &Word<'_>) {
+        let input = match word {
+            Word::Freed => Some(Inward::Freed),
+            Word::Message(text) => M::read_message(text).map(Inward::Message),
+            Word::Missed => Some(Inward::Missed),
         };
-        if let Some(message) = message {
-            self.feed(Inward::Message(message));
+        if let Some(input) = input {
+            self.feed(input);
         }
     }
 
@@ -450,9 +498,11 @@ impl<M: Wire, C: Caller<M>> Resident for Cell<M, C> {
     }
 
     fn doing(&self) -> Option<&'static str> {
-        let body = lock(&self.body);
-        let follows_up = body.machine.deadline(&self.config).is_some();
-        body.caller.doing().or(follows_up.then_some("following up a request of unknown outcome"))
+        lock(&self.body).doing(&self.config)
+    }
+
+    fn abandon(self: Arc<Self>) {
+        self.feed(Inward::Abandon);
     }
 }
 

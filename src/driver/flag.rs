@@ -9,13 +9,14 @@ use tokio::sync::oneshot::{self, Sender};
 use super::board::Board;
 use super::cell::{Caller, Cell};
 use super::error::{self, SetupError};
+use super::observe;
 use super::store::Store;
 use super::tenure::Belief;
 use crate::engine::clock;
 use crate::flag as machine;
 use crate::flag::{Call, Event, FlagConfig, Leader, Misuse, PetitionEnd, Process, Request};
 use crate::machine::AnswerOf;
-use crate::store::FencingToken;
+use crate::store::{Answer, FencingToken};
 use crate::time::{Instant, StoreTime};
 
 type FlagCell = Cell<machine::Flag, Desk>;
@@ -110,7 +111,8 @@ impl Flag {
         let view = Arc::new(Board::new(View::default()));
         let desk = Desk { name: config.name.clone(), view: view.clone(), asking: None, petition: None };
         let cell = Cell::new(&store.core, space.into(), Arc::new(terms), |_| desk);
-        let cell = cell.ok_or(SetupError::Closed { key: config.name })?;
+        let cell = cell.ok_or_else(|| SetupError::Closed { key: config.name.clone() })?;
+        set_gauge(&config.name, 0.0);
         cell.ask(Ask::Of(Request::Stand));
         Ok(Flag { line: Arc::new(Lifeline(cell)), view })
     }
@@ -165,8 +167,14 @@ impl Flag {
     /// Each petition is heard by one who waits. Cancel safe.
     pub async fn petitioned(&self) -> Option<Process> {
         let is_asked = |view: &View| (view.petitioner.is_some() || view.closed).then_some(());
-        self.view.wait(is_asked).await;
-        self.view.update(|view| view.petitioner.take())
+        loop {
+            self.view.wait(is_asked).await;
+            // Another one who waits may have heard it first, or the term may be over.
+            let (petitioner, closed) = self.view.update(|view| (view.petitioner.take(), view.closed));
+            if closed || petitioner.is_some() {
+                return petitioner;
+            }
+        }
     }
 
     /// Lowers the flag and lets others have a turn, if this process leads; it stands again afterwards.
@@ -231,13 +239,13 @@ impl Desk {
             belief.set(until.as_nanos());
         }
         tracing::info!(target: "fencepost", flag = self.name, term = token.0, "flag raised");
-        self.set_gauge(1.0);
+        set_gauge(&self.name, 1.0);
         self.view.update(|view| view.term = Some(Term { token, belief }));
     }
 
     fn lower(&self) {
         tracing::info!(target: "fencepost", flag = self.name, "flag lowered");
-        self.set_gauge(0.0);
+        set_gauge(&self.name, 0.0);
         self.view.update(|view| {
             if let Some(term) = view.term.take() {
                 term.belief.end();
@@ -246,8 +254,8 @@ impl Desk {
         });
     }
 
-    fn set_gauge(&self, state: f64) {
-        metrics::gauge!("fencepost_flag_raised", "name" => self.name.clone()).set(state);
+    fn is_closed(&self) -> bool {
+        self.view.read(|view| view.closed)
     }
 
     fn reply(to: Option<Sender<PetitionAnswer>>, answer: PetitionAnswer) {
@@ -258,6 +266,10 @@ impl Desk {
     }
 }
 
+fn set_gauge(name: &str, state: f64) {
+    metrics::gauge!("fencepost_flag_raised", "name" => String::from(name)).set(state);
+}
+
 impl Caller<machine::Flag> for Desk {
     type Ask = Ask;
 
@@ -265,13 +277,15 @@ impl Caller<machine::Flag> for Desk {
         if self.asking.is_some() {
             self.petition = self.asking.take();
         }
-        Some(match ask {
-            Ask::Of(request) => request,
+        match ask {
+            Ask::Of(request) => Some(request),
+            // The reply is dropped: nobody would bring the answer.
+            Ask::Petition(_) if self.is_closed() => None,
             Ask::Petition(reply) => {
                 self.asking = Some(reply);
-                Request::Petition
+                Some(Request::Petition)
             }
-        })
+        }
     }
 
     fn stepped(&mut self, machine: &machine::Flag) {
@@ -313,7 +327,12 @@ impl Caller<machine::Flag> for Desk {
 
     fn sent(&mut self, _: Call) {}
 
-    fn answered(&mut self, _: Call, _: &AnswerOf<machine::Flag>, _: StoreTime) {}
+    fn answered(&mut self, _: Call, answer: &AnswerOf<machine::Flag>, _: StoreTime) {
+        match answer {
+            Answer::Unknown => observe::unknown(&self.name),
+            Answer::Applied(_) | Answer::Refused(_) | Answer::Found(_) | Answer::Listed(_) => {}
+        }
+    }
 
     fn hinted(&mut self, _: Instant) {}
 
@@ -322,12 +341,14 @@ impl Caller<machine::Flag> for Desk {
     }
 
     fn abandon(&mut self) {
-        self.lower();
+        if self.view.read(|view| view.term.is_some()) {
+            self.lower();
+        }
         (self.asking, self.petition) = (None, None);
         self.view.update(|view| view.closed = true);
     }
 
     fn doing(&self) -> Option<&'static str> {
-        self.view.read(|view| (!view.closed).then_some("lowering a flag"))
+        (!self.is_closed()).then_some("lowering a flag")
     }
 }

@@ -6,6 +6,7 @@ use std::vec::Vec;
 
 use super::pending::Pending;
 use super::primitive::{Mutex, lock};
+use super::telling::{self, Word};
 use super::timers::Timed;
 use crate::engine::{Ear, Hint};
 
@@ -14,9 +15,11 @@ pub(crate) trait Resident: Timed {
     /// The space in which it lives.
     fn space(&self) -> &Arc<str>;
     /// Something may be worth a look.
-    fn hear(self: Arc<Self>, hint: Hint<'_>);
+    fn hear(self: Arc<Self>, word: &Word<'_>);
     /// It is to end: to wait no longer, to release, to let callbacks end.
     fn shut(self: Arc<Self>, pending: Pending);
+    /// Nobody will wake it any more.
+    fn abandon(self: Arc<Self>);
     /// What it is still doing, if it is not at rest.
     fn doing(&self) -> Option<&'static str>;
 }
@@ -71,7 +74,7 @@ impl Index {
     pub(crate) fn close(&self) -> Vec<Arc<dyn Resident>> {
         let mut spaces = lock(&self.0);
         spaces.closed = true;
-        alive(spaces.residents.values().flatten())
+        alive(spaces.residents.values().flatten(), u64::MAX)
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -79,13 +82,16 @@ impl Index {
     }
 }
 
-fn alive<'a>(residents: impl Iterator<Item = &'a Numbered>) -> Vec<Arc<dyn Resident>> {
-    residents.filter_map(|(_, resident)| resident.upgrade()).collect()
+/// Those who are alive, but for one.
+fn alive<'a>(residents: impl Iterator<Item = &'a Numbered>, but: u64) -> Vec<Arc<dyn Resident>> {
+    residents.filter(|(id, _)| *id != but).filter_map(|(_, resident)| resident.upgrade()).collect()
 }
 
 impl Ear for Index {
     fn hear(&self, hint: Hint<'_>) {
-        let residents = {
+        // Whoever has brought it about need not be told: a hint may be lost.
+        let teller = telling::at();
+        let who = {
             let spaces = lock(&self.0);
             // What one handle of a closing store gives back is not for the next one to take, which is about to end as well.
             if spaces.closed {
@@ -93,11 +99,16 @@ impl Ear for Index {
             }
             match hint {
                 Hint::Freed { space } | Hint::Message { space, .. } => {
-                    alive(spaces.residents.get(space).into_iter().flatten())
+                    alive(spaces.residents.get(space).into_iter().flatten(), teller)
                 }
-                Hint::Gap => alive(spaces.residents.values().flatten()),
+                Hint::Gap => alive(spaces.residents.values().flatten(), teller),
             }
         };
-        residents.into_iter().for_each(|resident| resident.hear(hint));
+        let word = match hint {
+            Hint::Freed { .. } => Word::Freed,
+            Hint::Message { text, .. } => Word::Message(text.into()),
+            Hint::Gap => Word::Missed,
+        };
+        telling::tell(who, &word);
     }
 }

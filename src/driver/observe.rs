@@ -11,6 +11,12 @@ use crate::job::Outcome;
 use crate::run::Noted;
 use crate::time::{Instant, Span};
 
+/// A request whose outcome is unknown: its answer was lost, late, or not understood.
+pub(crate) fn unknown(group: &str) {
+    tracing::debug!(target: "fencepost", group, "outcome unknown");
+    counter!("fencepost_unknown_outcomes_total", "group" => String::from(group)).increment(1);
+}
+
 /// What is counted of jobs, recurring ones and others.
 #[derive(Debug)]
 pub(crate) struct JobMeters {
@@ -62,7 +68,7 @@ impl JobMeters {
         counter!("fencepost_job_runs_total", &labels).increment(1);
     }
 
-    /// See [`LockMeters::unknown`].
+    /// See [`unknown`].
     pub(crate) fn unknown(&self) {
         tracing::debug!(target: "fencepost", group = self.group, "outcome unknown");
         self.unknown.increment(1);
@@ -115,10 +121,9 @@ impl LockMeters {
         counter!("fencepost_lock_renewals_total", "group" => self.label()).increment(1);
     }
 
-    /// A request whose outcome is unknown: its answer was lost, late, or not understood.
+    /// See [`unknown`].
     pub(crate) fn unknown(&self) {
-        tracing::debug!(target: "fencepost", group = self.group, "outcome unknown");
-        counter!("fencepost_unknown_outcomes_total", "group" => self.label()).increment(1);
+        unknown(&self.group);
     }
 
     /// Somebody newer asks the holder to yield.

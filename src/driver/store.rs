@@ -82,6 +82,9 @@ pub struct Left {
     pub doing: &'static str,
 }
 
+/// As good as for ever, and no moment beyond what a clock can show.
+const FOR_EVER: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
+
 fn list(left: &[Left]) -> String {
     let lines: Vec<_> = left.iter().map(|left| std::format!("{} ({})", left.space, left.doing)).collect();
     lines.join(", ")
@@ -151,7 +154,8 @@ impl Store {
     ///
     /// [`Unfinished`] lists what had not ended in time.
     pub async fn close(&self, within: Duration) -> Result<(), Unfinished> {
-        let deadline = time::Instant::now() + within;
+        let now = time::Instant::now();
+        let deadline = now.checked_add(within).unwrap_or(now + FOR_EVER);
         let residents = self.core.index().close();
         let pending = Arc::new(Board::new(0));
         // Held until all were told, so that the count does not reach zero on the way.

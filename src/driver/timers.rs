@@ -22,8 +22,6 @@ const NAP: Duration = Duration::from_secs(1);
 pub(crate) trait Timed: Send + Sync {
     /// The timer has fired.
     fn fire(self: Arc<Self>);
-    /// No timer will fire any more.
-    fn abandon(self: Arc<Self>);
 }
 
 /// The timers of all machines of a store.
@@ -84,7 +82,7 @@ impl Timers {
         lock(&self.wheel).timers.remove(&(at, id));
     }
 
-    /// Ends the task, once it has nothing to do.
+    /// No timer fires any more, and the task ends.
     pub(crate) fn end(&self) {
         lock(&self.wheel).ended = true;
         self.changed.notify_one();
@@ -108,19 +106,17 @@ impl Timers {
         Some(if first == Instant::MAX { Duration::MAX } else { Duration::from(first.since(now)).min(NAP) })
     }
 
-    /// Fires what is due until the end. It ends with its runtime, too: then nobody is left waiting.
-    pub(crate) async fn run(self: Arc<Self>) {
-        let timers = Abandoned(self);
-        let this = &timers.0;
+    /// Fires what is due until the end.
+    pub(crate) async fn run(&self) {
         loop {
-            this.ahead.store(ahead(), Ordering::Relaxed);
-            this.due(clock::mono()).into_iter().filter_map(|who| who.upgrade()).for_each(Timed::fire);
-            match this.sleep(clock::mono()) {
+            self.ahead.store(ahead(), Ordering::Relaxed);
+            self.due(clock::mono()).into_iter().filter_map(|who| who.upgrade()).for_each(Timed::fire);
+            match self.sleep(clock::mono()) {
                 None => return,
-                Some(Duration::MAX) => this.changed.notified().await,
+                Some(Duration::MAX) => self.changed.notified().await,
                 Some(sleep) => {
                     // Whether it was woken or has slept enough, it looks anew.
-                    let _ = tokio::time::timeout(sleep, this.changed.notified()).await;
+                    let _ = tokio::time::timeout(sleep, self.changed.notified()).await;
                 }
             }
         }
@@ -130,18 +126,4 @@ impl Timers {
 /// How far the wall clock is ahead of the monotonic one.
 fn ahead() -> u64 {
     clock::wall().as_nanos().saturating_sub(clock::mono().as_nanos())
-}
-
-/// Tells everybody that no timer will fire any more.
-struct Abandoned(Arc<Timers>);
-
-impl Drop for Abandoned {
-    fn drop(&mut self) {
-        let left = {
-            let mut wheel = lock(&self.0.wheel);
-            wheel.ended = true;
-            core::mem::take(&mut wheel.timers)
-        };
-        left.into_values().filter_map(|who| who.upgrade()).for_each(Timed::abandon);
-    }
 }

@@ -41,9 +41,4 @@ impl<T> Turns<T> {
         queue.busy = next.is_some();
         next
     }
-
-    /// The turn is over, although inputs may be left: whoever comes next works them off after his own.
-    pub(crate) fn abandon(&self) {
-        lock(&self.0).busy = false;
-    }
 }

@@ -5,13 +5,13 @@
 
 use std::future::Future;
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use fencepost::engine::memory::Memory;
-use fencepost::engine::{Ear, Engine, EngineAnswer, Reply, Request, Responder};
+use fencepost::engine::{Ear, Engine, EngineAnswer, Hint, Reply, Request, Responder};
 use fencepost::lease::LeaseConfig;
 use fencepost::mutex::MutexConfig;
 use fencepost::store::{Answer, Expect, Limits, Op, Revision};
@@ -77,13 +77,20 @@ pub(crate) enum Mood {
 #[derive(Debug)]
 pub(crate) struct Moody(Arc<Inner>);
 
-#[derive(Debug)]
 pub(crate) struct Inner {
     memory: Memory,
     mood: Mutex<Mood>,
     waiting: Mutex<Vec<(Request, Responder)>>,
     pub(crate) renewals: AtomicUsize,
     pub(crate) published: Mutex<Vec<String>>,
+    ear: OnceLock<Arc<dyn Ear>>,
+    deaf: AtomicBool,
+}
+
+impl std::fmt::Debug for Inner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Inner").field("mood", &self.mood).finish_non_exhaustive()
+    }
 }
 
 impl Moody {
@@ -94,6 +101,8 @@ impl Moody {
             waiting: Mutex::default(),
             renewals: AtomicUsize::new(0),
             published: Mutex::default(),
+            ear: OnceLock::new(),
+            deaf: AtomicBool::new(false),
         }))
     }
 
@@ -106,6 +115,17 @@ impl Moody {
 impl Inner {
     pub(crate) fn set(&self, mood: Mood) {
         *self.mood.lock().unwrap() = mood;
+    }
+
+    /// From now on, it hears nothing.
+    pub(crate) fn deafen(&self) {
+        self.deaf.store(true, Ordering::SeqCst);
+    }
+
+    /// It hears again, and says so.
+    pub(crate) fn listen_again(&self) {
+        self.deaf.store(false, Ordering::SeqCst);
+        self.hear(Hint::Gap);
     }
 
     /// How many requests wait.
@@ -124,6 +144,12 @@ impl Inner {
         }
     }
 
+    /// Carries out what waits, and leaves it to the test when to answer.
+    pub(crate) fn carry_out_all(&self) -> Vec<(Responder, Reply)> {
+        let done = |(request, responder): (Request, _)| (responder, self.memory.answer(&request).unwrap());
+        self.take().into_iter().map(done).collect()
+    }
+
     /// Carries out what waits, and loses the answers.
     pub(crate) fn carry_out_and_lose_all(&self) {
         for (request, _) in self.take() {
@@ -137,13 +163,22 @@ impl Inner {
     }
 }
 
+impl Ear for Inner {
+    fn hear(&self, hint: Hint<'_>) {
+        if let Some(ear) = self.ear.get().filter(|_| !self.deaf.load(Ordering::SeqCst)) {
+            ear.hear(hint);
+        }
+    }
+}
+
 impl Engine for Moody {
     fn limits(&self) -> Limits {
         self.0.memory.limits()
     }
 
     fn listen(&self, ear: Arc<dyn Ear>) {
-        self.0.memory.listen(ear);
+        assert!(self.0.ear.set(ear).is_ok(), "one ear listens");
+        self.0.memory.listen(self.0.clone());
     }
 
     fn answer(&self, request: &Request) -> Option<Reply> {

@@ -58,8 +58,20 @@ struct Current {
     /// When the lock was granted.
     since: Option<Instant>,
     claims: u32,
-    /// When word came last that the lock is free.
-    freed: Option<Instant>,
+    word: Word,
+}
+
+/// When word came that the lock may be free, and what was asked because of it.
+#[derive(Clone, Copy, Debug)]
+enum Word {
+    /// None came, or it came to nothing.
+    Unheard,
+    /// Nothing yet.
+    Heard(Instant),
+    /// Who is first in line.
+    Looked(Instant),
+    /// For the lock.
+    Claimed(Instant),
 }
 
 impl Desk {
@@ -73,12 +85,12 @@ impl Desk {
 
     fn end(&mut self, now: Instant, end: End) {
         let Some(current) = self.current.take() else { return };
-        if let Some(since) = current.since {
-            self.meters.held(now.since(since));
-        }
         current.tenure.end(end);
         // Only now, so that the next one finds the machine free.
         self.turn.add_permits(1);
+        if let Some(since) = current.since {
+            self.meters.held(now.since(since));
+        }
     }
 
     fn granted(&mut self, now: Instant, token: FencingToken) {
@@ -87,7 +99,7 @@ impl Desk {
         // Who waits is woken before anything is counted.
         current.tenure.grant(token);
         self.meters.grabbed(now.since(current.began));
-        if let Some(freed) = current.freed {
+        if let Word::Claimed(freed) = current.word {
             self.meters.handed_over(now.since(freed));
         }
     }
@@ -103,7 +115,7 @@ impl Caller<Mutex> for Desk {
                 None
             }
             Ask::Lock { tenure, patience, began } => {
-                self.current = Some(Current { tenure, began, since: None, claims: 0, freed: None });
+                self.current = Some(Current { tenure, began, since: None, claims: 0, word: Word::Unheard });
                 Some(Request::Lock(patience))
             }
             Ask::Leave(tenure) if self.is_at(&tenure) => Some(match tenure.stage() {
@@ -151,7 +163,14 @@ impl Caller<Mutex> for Desk {
     }
 
     fn sent(&mut self, call: Call) {
-        if let (Call::Claim, Some(current)) = (call, &mut self.current) {
+        let Some(current) = &mut self.current else { return };
+        match (call, current.word) {
+            (Call::Look, Word::Heard(at)) => current.word = Word::Looked(at),
+            (Call::Claim, Word::Heard(at) | Word::Looked(at)) => current.word = Word::Claimed(at),
+            (Call::Look, _) | (Call::Claim, Word::Unheard | Word::Claimed(_)) => current.word = Word::Unheard,
+            (Call::Renew | Call::Release | Call::Inspect | Call::Line(_), _) => {}
+        }
+        if call == Call::Claim {
             current.claims += 1;
             if current.claims > 1 {
                 self.meters.retried();
@@ -172,7 +191,7 @@ impl Caller<Mutex> for Desk {
 
     fn hinted(&mut self, now: Instant) {
         if let Some(current) = self.current.as_mut().filter(|current| current.since.is_none()) {
-            current.freed = Some(now);
+            current.word = Word::Heard(now);
         }
     }
 

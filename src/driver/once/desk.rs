@@ -67,6 +67,8 @@ pub(crate) struct Desk {
     answered: StoreTime,
     meters: JobMeters,
     closed: bool,
+    /// Nobody will wake the machine any more.
+    abandoned: bool,
 }
 
 struct Running {
@@ -87,6 +89,7 @@ impl Desk {
             answered: StoreTime::ZERO,
             meters: JobMeters::of(group),
             closed: false,
+            abandoned: false,
         }
     }
 
@@ -169,6 +172,7 @@ impl Caller<Machine> for Desk {
         match ask {
             // The reply is dropped: the store is closed.
             Ask::Start(..) | Ask::About { .. } | Ask::List { .. } if self.closed => None,
+            Ask::Stop(_) if self.abandoned => None,
             Ask::Start(callback, reply) => self.start(callback, reply),
             Ask::Stop(reply) => {
                 self.stoppers.extend(reply);
@@ -233,6 +237,10 @@ impl Caller<Machine> for Desk {
 
     fn hinted(&mut self, _: Instant) {}
 
+    fn missed(&mut self) -> Option<Request> {
+        Some(Request::Refresh)
+    }
+
     fn shut(&mut self, _: &Machine) -> Option<Request> {
         self.closed = true;
         self.clear();
@@ -240,6 +248,7 @@ impl Caller<Machine> for Desk {
     }
 
     fn abandon(&mut self) {
+        self.abandoned = true;
         self.running.values().for_each(|running| running.signals.interrupt());
         self.about.clear();
         self.pages.clear();

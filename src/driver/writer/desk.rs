@@ -10,6 +10,7 @@ use tokio::sync::oneshot::Sender;
 use super::super::board::Board;
 use super::super::cell::{Caller, Cell};
 use super::super::index::Resident;
+use super::super::observe;
 use super::super::signals::Signals;
 use super::super::tasks::{self, Ended, Run};
 use super::{WorkRun, Worked};
@@ -197,11 +198,7 @@ impl<K: Name> Caller<WriterLease<K>> for Desk<K> {
 
     fn answered(&mut self, _: Call, answer: &AnswerOf<WriterLease<K>>, _: StoreTime) {
         match answer {
-            Answer::Unknown => {
-                tracing::debug!(target: "fencepost", group = self.name, "outcome unknown");
-                let group = self.name.clone();
-                metrics::counter!("fencepost_unknown_outcomes_total", "group" => group).increment(1);
-            }
+            Answer::Unknown => observe::unknown(&self.name),
             Answer::Applied(_) | Answer::Refused(_) | Answer::Found(_) | Answer::Listed(_) => {}
         }
     }
@@ -216,6 +213,9 @@ impl<K: Name> Caller<WriterLease<K>> for Desk<K> {
     fn abandon(&mut self) {
         self.running.values().for_each(|signals| signals.interrupt());
         self.sheets.clear();
+        if self.view.read(|view| view.state == State::Leader) {
+            self.set_gauge(false);
+        }
         self.view.update(|view| (view.until, view.stopped) = (None, true));
     }
 
