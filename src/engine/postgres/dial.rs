@@ -3,6 +3,7 @@
 use std::format;
 use std::future::Future;
 use std::string::{String, ToString};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use std::vec;
 use std::vec::Vec;
@@ -30,10 +31,16 @@ pub(super) type Connection = tokio_postgres::Connection<
     <MakeRustlsConnect as tokio_postgres::tls::MakeTlsConnect<Socket>>::Stream,
 >;
 
+/// What an address looks like.
+const ADDRESS: &str =
+    "postgres://user:password@host:port/database?schema=…&sslmode=…, with %40 for an @ in the password";
+
 /// Knows how to connect.
 pub(super) struct Dial {
     /// One for each host.
     hosts: Vec<Config>,
+    /// The one that would do last.
+    last: AtomicUsize,
     tls: MakeRustlsConnect,
     options: PostgresOptions,
     server: String,
@@ -74,8 +81,15 @@ impl Dial {
         let mut config: Config = url.parse().map_err(|fault: Error| PostgresError::Address {
             what: "address",
             found: told(&fault),
-            accepted: "postgres://user:password@host:port/database?schema=…&sslmode=…",
+            accepted: ADDRESS,
         })?;
+        if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
+            return Err(PostgresError::Address {
+                what: "address",
+                found: "no host".into(),
+                accepted: ADDRESS,
+            });
+        }
         config.ssl_mode(security.mode());
         config.target_session_attrs(TargetSessionAttrs::ReadWrite);
         config.tcp_user_timeout(options.call_max);
@@ -85,7 +99,13 @@ impl Dial {
             config.application_name("fencepost");
         }
         let server = place(&config);
-        Ok(Dial { tls: security.connector()?, hosts: each(&config), options: options.clone(), server })
+        Ok(Dial {
+            tls: security.connector()?,
+            hosts: each(&config),
+            last: AtomicUsize::new(0),
+            options: options.clone(),
+            server,
+        })
     }
 
     /// Where it connects to, without the password.
@@ -127,7 +147,7 @@ impl Dial {
         }
     }
 
-    /// What comes of `make` on the first host where anything does. Each has its share of the time, whatever it does with it:
+    /// What comes of `make` on the first host where anything does, beginning with the one that would do last. Each has its share of the time, whatever it does with it:
     /// one that has died says nothing.
     async fn at_any<'a, T, F>(&'a self, make: impl Fn(&'a Config) -> F) -> Result<T, PostgresError>
     where
@@ -135,11 +155,15 @@ impl Dial {
     {
         let until = Instant::now() + self.options.call_max;
         let mut faults = Vec::new();
-        for (at, host) in self.hosts.iter().enumerate() {
-            let others = u32::try_from(self.hosts.len() - at).unwrap_or(u32::MAX);
-            let waited = until.saturating_duration_since(Instant::now()) / others;
+        let (count, first) = (self.hosts.len(), self.last.load(Ordering::Relaxed));
+        for tried in 0..count {
+            let (at, left) = ((first + tried) % count, u32::try_from(count - tried).unwrap_or(u32::MAX));
+            let (host, waited) = (&self.hosts[at], until.saturating_duration_since(Instant::now()) / left);
             match timeout(waited, make(host)).await {
-                Ok(Ok(made)) => return Ok(made),
+                Ok(Ok(made)) => {
+                    self.last.store(at, Ordering::Relaxed);
+                    return Ok(made);
+                }
                 Ok(Err(fault)) => faults.push((place(host), fault)),
                 Err(_) => {
                     let server = place(host);
@@ -162,7 +186,9 @@ impl Dial {
         }
         let said = faults.into_iter().map(|(host, fault)| match fault {
             PostgresError::Server { found, .. } => format!("{host}: {found}"),
-            PostgresError::TimedOut { waited, .. } => format!("{host}: no answer within {waited:?}"),
+            PostgresError::TimedOut { .. } => {
+                format!("{host}: no answer within its share of {:?}", self.options.call_max)
+            }
             fault => format!("{host}: {fault}"),
         });
         let said: Vec<_> = said.collect();
