@@ -6,6 +6,7 @@
 
 mod rig;
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -25,6 +26,10 @@ use fencepost::time::{Span, StoreTime};
 use metrics::{Counter, Gauge, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder, SharedString, Unit};
 use rig::*;
 use tokio::runtime::{Builder, Runtime};
+use tokio::sync::mpsc::{Receiver, channel};
+use tokio::sync::watch::{self, Sender};
+
+type Run = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 const NOW: RunAt = RunAt::In(Span::ZERO);
 
@@ -125,23 +130,45 @@ fn what_is_given_back_with_the_last_handle_of_a_blocking_store_is_followed_up() 
     runtime().block_on(until(|| entry(&memory, "mutex/a").is_none()));
 }
 
+/// A callback that begins, and ends when the test says so, whatever it is told.
+fn stubborn() -> (impl Fn() -> Run + Clone, Receiver<()>, Sender<bool>) {
+    let ((began, has_begun), (end, ends)) = (channel(1), watch::channel(false));
+    let callback = move || {
+        let (began, mut ends) = (began.clone(), ends.clone());
+        let run = async move {
+            began.send(()).await.unwrap();
+            ends.wait_for(|ends| *ends).await.unwrap();
+        };
+        Box::pin(run) as Run
+    };
+    (callback, has_begun, end)
+}
+
 #[tokio::test]
-async fn a_scheduler_that_was_closed_over_a_callback_stops_at_once() {
+async fn whoever_waits_for_a_callback_that_outlived_its_store_waits_for_that_and_no_longer() {
     let store = Store::memory();
+    let (callback, mut has_begun, end) = stubborn();
     let jobs = scheduler(&store);
-    let (began, has_begun) = tokio::sync::oneshot::channel();
-    let began = std::sync::Mutex::new(Some(began));
-    jobs.start(move |_: OnceRun<u32>| {
-        let _ = began.lock().unwrap().take().map(|began| began.send(()));
-        std::future::pending::<()>()
-    })
-    .unwrap();
+    let run = callback.clone();
+    jobs.start(move |_: OnceRun<u32>| run()).unwrap();
     jobs.schedule("a", NOW, &1).await.unwrap();
-    has_begun.await.unwrap();
+    let every = Schedule::every(Duration::from_millis(1)).unwrap();
+    let config = JobConfig { mutex: short(), ..JobConfig::new(every) };
+    let job = Job::schedule(&store, "j", config, move |_: JobRun| callback()).unwrap();
+    for _ in 0..2 {
+        soon(has_begun.recv()).await.unwrap();
+    }
     let unfinished = store.close(Duration::from_millis(20)).await.unwrap_err();
-    assert_eq!(unfinished.left[0].doing, "running callbacks");
-    // By now, the task has ended that would wake it.
+    let doing: Vec<_> = unfinished.left.iter().map(|left| left.doing).collect();
+    assert_eq!(doing, ["running a callback", "running callbacks"]);
+    // By now, the task has ended that would wake them.
     tokio::task::yield_now().await;
+    let (mut stopping, mut closing) = (Box::pin(jobs.stop()), Box::pin(job.close()));
+    pending(stopping.as_mut());
+    pending(closing.as_mut());
+    end.send(true).unwrap();
+    soon(stopping).await;
+    soon(closing).await;
     soon(jobs.stop()).await;
 }
 

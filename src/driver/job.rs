@@ -137,6 +137,7 @@ impl Job {
             running: None,
             answered: StoreTime::ZERO,
             closed: is_closed,
+            abandoned: false,
             meters,
         });
         let cell = cell.ok_or_else(|| SetupError::Closed { key: key.into() })?;
@@ -176,6 +177,8 @@ pub(crate) struct Desk {
     /// The store's time in the latest answer.
     answered: StoreTime,
     closed: Arc<Board<bool>>,
+    /// Nobody will wake the machine any more.
+    abandoned: bool,
     meters: JobMeters,
 }
 
@@ -185,6 +188,10 @@ struct Running {
 }
 
 impl Desk {
+    fn end(&self) {
+        self.closed.update(|closed| *closed = true);
+    }
+
     fn begin(&mut self, since: Instant, run: JobRun) {
         let Some(cell) = self.me.upgrade() else { return };
         self.meters.began(self.answered.since(run.occurrence));
@@ -202,7 +209,13 @@ impl Caller<machine::Job> for Desk {
     fn ask(&mut self, _: &machine::Job, ask: Ask) -> Option<Request> {
         Some(match ask {
             Ask::Start => Request::Start,
-            Ask::Finish(outcome) => Request::Finish(outcome),
+            Ask::Finish(outcome) => {
+                if self.abandoned {
+                    self.running = None;
+                    self.end();
+                }
+                Request::Finish(outcome)
+            }
             Ask::Close => Request::Close,
         })
     }
@@ -231,7 +244,7 @@ impl Caller<machine::Job> for Desk {
                     self.meters.ended(running.since, now, outcome, noted);
                 }
             }
-            Event::Closed => self.closed.update(|closed| *closed = true),
+            Event::Closed => self.end(),
             // A job is started once, and a callback ends once.
             Event::Rejected(_) => {}
         }
@@ -256,10 +269,11 @@ impl Caller<machine::Job> for Desk {
     }
 
     fn abandon(&mut self) {
-        if let Some(running) = &self.running {
-            running.signals.interrupt();
+        self.abandoned = true;
+        match &self.running {
+            Some(running) => running.signals.interrupt(),
+            None => self.end(),
         }
-        self.closed.update(|closed| *closed = true);
     }
 
     fn doing(&self) -> Option<&'static str> {

@@ -154,6 +154,13 @@ impl Desk {
         tasks::run(&runtime, span, move || callback(run), report);
     }
 
+    /// Whoever waits for the stop is told, once no callback runs.
+    fn let_go(&mut self) {
+        if self.running.is_empty() {
+            self.stoppers.clear();
+        }
+    }
+
     /// Whoever waits for a request that was not sent is told that the store is closed.
     fn clear(&mut self) {
         self.about.values_mut().for_each(|line| line.truncate(1));
@@ -172,7 +179,7 @@ impl Caller<Machine> for Desk {
         match ask {
             // The reply is dropped: the store is closed.
             Ask::Start(..) | Ask::About { .. } | Ask::List { .. } if self.closed => None,
-            Ask::Stop(_) if self.abandoned => None,
+            Ask::Stop(_) if self.abandoned && self.running.is_empty() => None,
             Ask::Start(callback, reply) => self.start(callback, reply),
             Ask::Stop(reply) => {
                 self.stoppers.extend(reply);
@@ -180,7 +187,13 @@ impl Caller<Machine> for Desk {
             }
             Ask::About { key, request, reply } => self.about(key, request, reply),
             Ask::List { after, limit, reply } => self.list(after, limit, reply),
-            Ask::Finish { slot, outcome } => Some(Request::Finish { slot, outcome }),
+            Ask::Finish { slot, outcome } => {
+                if self.abandoned {
+                    self.running.remove(&slot);
+                    self.let_go();
+                }
+                Some(Request::Finish { slot, outcome })
+            }
         }
     }
 
@@ -252,7 +265,7 @@ impl Caller<Machine> for Desk {
         self.running.values().for_each(|running| running.signals.interrupt());
         self.about.clear();
         self.pages.clear();
-        self.stoppers.clear();
+        self.let_go();
     }
 
     fn doing(&self) -> Option<&'static str> {
