@@ -13,7 +13,10 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
+use fencepost::driver::blocking;
+use fencepost::locker::{Bid, LockKey, LockerConfig};
 use serde_json::Value;
 use shell::*;
 
@@ -81,6 +84,50 @@ fn signals_are_passed_to_the_command_and_its_children() {
     holder.signal("TERM");
     assert_eq!(holder.ended().0, Some(9));
     assert_eq!(host.count("held"), 0);
+}
+
+#[test]
+fn what_only_the_command_may_understand_is_passed_to_it() {
+    let host = Host::new();
+    let script = "trap 'echo one' USR1; trap 'exit 8' USR2; echo held; while :; do sleep 0.01; done";
+    let mut holder = host.start(&["lock", "a", "--", "sh", "-c", script]);
+    assert_eq!(holder.line(), "held");
+    holder.signal("USR1");
+    assert_eq!(holder.line(), "one");
+    holder.signal("USR2");
+    assert_eq!(holder.ended().0, Some(8));
+    let holder = host.holder(&["a"]);
+    holder.signal("QUIT");
+    assert_eq!(holder.ended().0, Some(131));
+    assert_eq!(host.count("held"), 0);
+}
+
+#[test]
+fn whoever_is_out_of_patience_waits_for_the_command_no_longer() {
+    let host = Host::new();
+    for verb in [&["lock"][..], &["elect", "--interval", "3s"]] {
+        let script = "trap '' TERM; echo held; while :; do sleep 600 & wait; done";
+        let mut holder = host.start(&[verb, &["a", "--", "sh", "-c", script]].concat());
+        assert_eq!(holder.line(), "held");
+        holder.signal("TERM");
+        // What comes at once may be an echo of the first: of a supervisor that tells a process and its group.
+        holder.signal("TERM");
+        std::thread::park_timeout(Duration::from_millis(700));
+        assert_eq!(host.count("held") + host.count("led"), 1, "{verb:?} waits for it");
+        holder.signal("TERM");
+        assert!(matches!(holder.ended().0, Some(137 | 143)), "{verb:?}");
+        assert_eq!(host.count("held") + host.count("led"), 0, "{verb:?}");
+    }
+}
+
+#[test]
+fn what_the_command_has_started_does_not_outlive_the_lock() {
+    let host = Host::new();
+    let script = "sh -c 'trap \"\" TERM; echo held; while :; do sleep 600 & wait; done' & wait";
+    let mut holder = host.start(&["lock", "a", "--ttl", "1s", "--", "sh", "-c", script]);
+    assert_eq!(holder.line(), "held");
+    assert_eq!(host.status(&["release", "a", "--force", "--yes"]), Some(0));
+    assert_eq!(holder.ended(), (Some(76), String::new()), "nobody else has its standard output open");
 }
 
 #[test]
@@ -264,6 +311,30 @@ fn one_leads_and_the_next_one_leads_when_it_has_gone() {
 }
 
 #[test]
+fn everything_can_be_shown_under_the_name_that_it_is_listed_under() {
+    let host = Host::new();
+    for key in ["c", "d"] {
+        assert_eq!(host.status(&["once", "schedule", "mails", key, "--in", "1h"]), Some(0));
+    }
+    let shown = |name: &str| host.json(&["show", name])["entries"].as_array().unwrap().clone();
+    assert_eq!(shown("mails").len(), 2);
+    assert_eq!((shown("once/mails c").len(), &shown("once/mails c")[0]["job"]), (1, &"c".into()));
+    // One's full name is the other's key: whoever says it means the former.
+    let (_one, _other) = (host.holder(&["x"]), host.holder(&["mutex/x"]));
+    assert_eq!(shown("mutex/x").len(), 1);
+    assert_eq!(host.status(&["release", "mutex/x", "--force", "--yes"]), Some(0));
+    assert_eq!(shown("mutex/mutex/x")[0]["state"], "held");
+
+    let store = blocking::Store::open(host.store()).unwrap();
+    let key = LockKey::tuple(["acme".into(), 1.into()]);
+    let locker = blocking::Locker::new(&store, key, LockerConfig::default()).unwrap();
+    let _guard = locker.lock(Bid::new("to deploy")).unwrap();
+    let row = &shown("locker/(\"acme\",1)")[0];
+    assert_eq!((&row["state"], row["token"].is_u64()), (&"held".into(), true));
+    assert_eq!(host.status(&["release", "locker/(\"acme\",1)", "--force", "--yes"]), Some(0));
+}
+
+#[test]
 fn a_leader_whose_command_ends_stands_again() {
     let host = Host::new();
     let script = "echo $FENCEPOST_TOKEN >> $LOG";
@@ -327,9 +398,20 @@ fn what_makes_no_sense_is_told_in_one_line_what_would() {
         ),
         (&["lock", "a", "--store", &no_folder, "--", "true"], 69, "cannot open"),
         (&["lock", "a", "--store", "postgres://127.0.0.1:1/x", "--", "true"], 69, "cannot connect"),
+        (
+            &["lock", "a", "--store", "memory:", "--", "true"],
+            64,
+            "keeps nobody else out; accepted: sqlite:PATH",
+        ),
+        (&["ls", "--store", "sqlite:"], 64, "sqlite: without a path is no address"),
+        (&["ls", "--store", ""], 64, "the address of the store is empty"),
+        (&["ls", "--store", "postgres://"], 64, "no host"),
+        (&["ls", "--store", "postgres://h/d?colour=red"], 64, "colour"),
+        (&["lock", "a", "--ttl", "2000000h", "--", "true"], 64, "a century at most"),
+        (&["show", "\u{1b}[31m"], 66, "nothing is kept of"),
         (&["ls", "--store", &nowhere], 66, "there is no store at"),
         (&["show", "nothing"], 66, "nothing is kept of \"nothing\""),
-        (&["every", "a", "--", "true"], 64, "accepted: a cron expression and the name of the job"),
+        (&["every", "a", "--", "true"], 64, "one argument is given; accepted: a cron expression"),
         (&["every", "--interval", "5m", "* * * * *", "a", "--", "true"], 64, "accepted: one of them"),
         (&["every", "61 * * * *", "a", "--", "true"], 64, "61"),
         (&["every", "--tz", "Mars/Olympus", "* * * * *", "a", "--", "true"], 64, "IANA"),

@@ -35,6 +35,14 @@ pub enum OpenError {
         /// What a build with all features accepts.
         accepted: &'static str,
     },
+    /// This program was built without the engine.
+    #[error("{found} needs the cargo feature {feature}, without which fencepost was built")]
+    Feature {
+        /// What was found.
+        found: &'static str,
+        /// What it needs.
+        feature: &'static str,
+    },
     /// An option makes no sense.
     #[error("option {name}={found}; accepted: {accepted}")]
     Option {
@@ -84,8 +92,14 @@ pub async fn open(address: &str) -> Result<Arc<dyn Engine>, OpenError> {
         Some(("memory", "")) => Ok(Arc::new(Memory::new())),
         #[cfg(feature = "sqlite")]
         Some(("sqlite", rest)) => open_sqlite(rest).await,
+        #[cfg(not(feature = "sqlite"))]
+        Some(("sqlite", _)) => Err(OpenError::Feature { found: "sqlite:", feature: "sqlite" }),
         #[cfg(feature = "postgres")]
         Some(("postgres" | "postgresql", _)) => open_postgres(address).await,
+        #[cfg(not(feature = "postgres"))]
+        Some(("postgres" | "postgresql", _)) => {
+            Err(OpenError::Feature { found: "postgres:", feature: "postgres" })
+        }
         other => {
             let scheme = other.map_or(address, |(scheme, _)| scheme);
             let found = scheme.chars().take(40).chain(other.map(|_| ':')).collect();
@@ -151,6 +165,9 @@ async fn open_sqlite(rest: &str) -> Result<Arc<dyn Engine>, OpenError> {
     if let Some((name, found)) = address.unknown() {
         return Err(options::wrong(name, found, ACCEPTED));
     }
+    if address.base().is_empty() {
+        return Err(OpenError::Scheme { found: "sqlite: without a path".into(), accepted: ADDRESSES });
+    }
     let path = std::path::PathBuf::from(address.base());
     let (opened, is_open) = tokio::sync::oneshot::channel();
     let opening = move || drop(opened.send(Sqlite::open(path, &options)));
@@ -196,6 +213,7 @@ mod tests {
             ),
             ("locks.db", "locks.db is no address of a store"),
             ("", " is no address of a store"),
+            ("sqlite:?call_max=1s", "sqlite: without a path is no address of a store"),
             ("sqlite:x?synchronous=off", "option synchronous=off; accepted: full, normal"),
             ("sqlite:x?mode=ro", "option mode=ro; accepted: synchronous, call_max, poll"),
             ("sqlite:x?call_max=5", "option call_max=5; accepted: a length of time such as 5s or 500ms"),
@@ -205,6 +223,7 @@ mod tests {
             ("postgres://h/d?call_max=-1s", "option call_max=-1s"),
             ("postgres://h/d?colour=red", "colour"),
             ("postgresql://h:port/d", "address: "),
+            ("postgres://", "address: no host"),
         ] {
             let said = refusal(address);
             assert!(said.contains(told) && !said.contains("secret"), "{address}: {said}");

@@ -54,6 +54,11 @@ impl Host {
         Host { folder: tempfile::tempdir().unwrap(), store }
     }
 
+    /// The address of its store.
+    pub(crate) fn store(&self) -> &str {
+        &self.store
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }

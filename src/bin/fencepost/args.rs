@@ -292,7 +292,7 @@ fn misfire(text: &str) -> Result<fencepost::job::Misfire, String> {
 
 const EVERY_AFTER: &str = "\
 Start it with the same arguments on every host: each occurrence is run by one of them, once, also if that one dies over
-it. The store's clock says what is due. An expression has five fields (minute, hour, day of month, month, day of week),
+it. The store's clock says what is due. An expression has five fields (minute, hour, day of month, month, day of week), or six with seconds before them,
 or is one of @hourly, @daily, @weekly, @monthly, @yearly. The command gets no standard input.
 
 It runs until it is interrupted: then a command that runs gets SIGTERM, and SIGKILL after --grace.

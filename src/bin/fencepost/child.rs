@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::args::{LossArgs, OnLoss};
 use crate::failure::Failure;
-use crate::signals::{self, Signals};
+use crate::signals::{self, Heard, Signals, Urgency};
 use crate::tenure::{Reason, Tenure};
 use crate::times::told;
 use crate::voice::Voice;
@@ -100,19 +100,26 @@ impl Child {
         Ok(Child { process, leads })
     }
 
+    /// Its number, as long as it was not waited for.
+    fn pid(&self) -> Option<Pid> {
+        self.process.id().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw)
+    }
+
     /// Sends it a signal, as long as it has not ended. Nobody else can have its number before it was waited for.
     fn send(&self, signal: Signal) {
-        let pid = self.process.id().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
         // It may have ended this very moment.
-        let _ = pid
+        let _ = self
+            .pid()
             .map(|pid| if self.leads { kill_process_group(pid, signal) } else { kill_process(pid, signal) });
     }
 
-    /// Passes a signal on that we got, unless the terminal has sent it to both of us.
-    fn pass(&self, signal: Signal) {
-        if self.leads || signal != Signal::INT {
-            self.send(signal);
+    /// Passes a signal on that we got, unless the terminal has sent it to both of us: then the child knows what it means.
+    /// Who is out of patience waits for the child no longer.
+    fn pass(&self, Heard { signal, urgency }: Heard) {
+        if !self.leads && matches!(signal, Signal::INT | Signal::QUIT) {
+            return;
         }
+        self.send(if urgency == Urgency::EndNow { Signal::KILL } else { signal });
     }
 
     /// Waits until it has ended, and sees to it that it does when it has to.
@@ -123,6 +130,7 @@ impl Child {
         mut signals: Option<&mut Signals>,
         voice: Voice,
     ) -> Result<Ended, Failure> {
+        let group = self.pid().filter(|_| self.leads);
         let mut over = pin!(tenure.over());
         let mut heard = false;
         let mut interrupted = None;
@@ -131,15 +139,22 @@ impl Child {
             let alarm = course.alarm(tenure, policy);
             tokio::select! {
                 status = self.process.wait() => {
-                    return Ok(Ended { status: number(status?), reason: course.reason(), interrupted });
+                    if let (Some(group), Some(_)) = (group, course.reason()) {
+                        // What it has started must not outlive the lock either. Only where nothing is left could the number
+                        // be another one's by now.
+                        let _ = kill_process_group(group, Signal::KILL);
+                    }
+                    return Ok(Ended { status: number(status?), reason: course.reason().cloned(), interrupted });
                 }
                 reason = &mut over, if !heard => {
                     heard = true;
                     course = course.over(&self, policy, reason, voice);
                 }
-                signal = next(&mut signals) => {
-                    interrupted = Some(signal);
-                    self.pass(signal);
+                heard = next(&mut signals) => {
+                    if heard.urgency != Urgency::News {
+                        interrupted = Some(heard.signal);
+                    }
+                    self.pass(heard);
                 }
                 () = ring(alarm) => course = course.rung(&self, tenure, policy, voice),
             }
@@ -173,7 +188,8 @@ impl Course {
         }
     }
 
-    fn reason(self) -> Option<Reason> {
+    /// Why it was told to end, if it was.
+    fn reason(&self) -> Option<&Reason> {
         match self {
             Course::Safe | Course::Heedless => None,
             Course::Asked { reason, .. } | Course::Killed { reason } => Some(reason),
@@ -236,9 +252,9 @@ async fn ring(alarm: Option<Instant>) {
     }
 }
 
-async fn next(signals: &mut Option<&mut Signals>) -> Signal {
+async fn next(signals: &mut Option<&mut Signals>) -> Heard {
     match signals {
-        Some(signals) => signals.next().await,
+        Some(signals) => signals.any().await,
         None => std::future::pending().await,
     }
 }

@@ -55,7 +55,7 @@ fn what(args: &EveryArgs) -> Result<(Schedule, &str), Failure> {
                 .into(),
         )),
         (None, _) => Err(Failure::Usage(
-            "accepted: a cron expression and the name of the job, or --interval and the name of the job"
+            "one argument is given; accepted: a cron expression and the name of the job, or --interval and the name of the job"
                 .into(),
         )),
     }

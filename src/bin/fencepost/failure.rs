@@ -6,6 +6,7 @@ use std::io;
 use fencepost::calendar::ScheduleError;
 use fencepost::driver::{LockError, OnceError, SetupError, StartError};
 use fencepost::engine::OpenError;
+use fencepost::engine::postgres::PostgresError;
 use fencepost::engine::survey::SurveyError;
 
 /// The command line makes no sense.
@@ -74,7 +75,11 @@ impl Failure {
     /// With which status the command ends.
     pub(crate) fn status(&self) -> u8 {
         match self {
-            Failure::Open(OpenError::Scheme { .. } | OpenError::Option { .. }) => USAGE,
+            Failure::Open(
+                OpenError::Scheme { .. }
+                | OpenError::Option { .. }
+                | OpenError::Postgres(PostgresError::Address { .. }),
+            ) => USAGE,
             Failure::Open(_) | Failure::Survey(_) | Failure::Unanswered { .. } => UNAVAILABLE,
             Failure::Setup(SetupError::Closed { .. }) | Failure::Lock(LockError::Closed { .. }) => {
                 UNAVAILABLE

@@ -14,19 +14,27 @@ use crate::session;
 use crate::times::{told, written};
 
 /// What a key may be the key of.
-const KINDS: [&str; 4] = ["mutex", "flag", "job", "once"];
+const KINDS: [&str; 6] = ["mutex", "flag", "job", "once", "locker", "writer"];
 
 /// Everything that lies in a store: rows need the notes of holders, too.
 pub(crate) async fn survey(engine: &dyn Engine) -> Result<Survey, Failure> {
     Ok(engine.survey("").await?)
 }
 
-/// Whether `key`, with its kind or without, names this space.
-pub(crate) fn names(key: &str, space: &str) -> bool {
-    key == space
-        || KINDS
+/// Those that `key` names: in full, as `ls` shows them; or if there is none, without their kind.
+pub(crate) fn named(key: &str, mut rows: Vec<(Row, Stored)>) -> Vec<(Row, Stored)> {
+    let in_full = |row: &Row| row.name == key || row.full_name() == key;
+    let without_kind = |row: &Row| {
+        KINDS
             .iter()
-            .any(|kind| space.strip_prefix(kind).and_then(|rest| rest.strip_prefix('/')) == Some(key))
+            .any(|kind| row.name.strip_prefix(kind).and_then(|rest| rest.strip_prefix('/')) == Some(key))
+    };
+    if rows.iter().any(|(row, _)| in_full(row)) {
+        rows.retain(|(row, _)| in_full(row));
+    } else {
+        rows.retain(|(row, _)| without_kind(row));
+    }
+    rows
 }
 
 pub(crate) async fn list(args: &LsArgs) -> Result<u8, Failure> {
@@ -44,9 +52,7 @@ pub(crate) async fn show(args: &ShowArgs) -> Result<u8, Failure> {
     let survey = survey(&*engine).await?;
     engine.close().await;
     let (key, limits) = (&args.key, engine.limits());
-    let kept = survey.entries.iter().filter(|stored| stored.space != crate::holder::SPACE);
-    let found: Vec<_> =
-        rows::read(&survey).into_iter().zip(kept).filter(|(row, _)| names(key, &row.name)).collect();
+    let found = named(key, rows::with_entries(&survey));
     if found.is_empty() {
         return Err(Failure::Missing(format!(
             "nothing is kept of {key:?}; accepted: a key, or a full name as `fencepost ls` shows it"

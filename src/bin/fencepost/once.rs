@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fencepost::driver::{Once, OnceRun};
+use fencepost::engine::Engine;
 use fencepost::job::Outcome;
 use fencepost::once::{Backoff, Delivery, OnceConfig, RunAt};
 use fencepost::time::Span;
@@ -14,7 +15,7 @@ use crate::args::{self, CancelArgs, Common, ListArgs, OnceVerb, RunArgs, Schedul
 use crate::child::{Child, Policy, Stdin};
 use crate::every::outcome;
 use crate::failure::Failure;
-use crate::holder;
+use crate::holder::{self, Note};
 use crate::lock::LEAVING;
 use crate::rows::{self, Row};
 use crate::session::{self, First, Session};
@@ -116,6 +117,7 @@ async fn serve(args: &RunArgs, mut signals: Signals, voice: Voice) -> Result<u8,
     };
     let once = Scheduler::new(&session.store, &args.scheduler, config(args))?;
     let handler = Arc::new(Handler {
+        engine: session.engine.clone(),
         scheduler: args.scheduler.clone(),
         command: args.command.clone(),
         policy,
@@ -145,6 +147,7 @@ fn config(args: &RunArgs) -> OnceConfig {
 
 /// What is needed to run a job.
 struct Handler {
+    engine: Arc<dyn Engine>,
     scheduler: String,
     command: Vec<OsString>,
     policy: Policy,
@@ -159,6 +162,8 @@ impl Handler {
             "scheduler": self.scheduler, "key": key, "attempt": run.attempt(), "token": run.token().0,
         });
         self.voice.event("began", about.clone());
+        let space = format!("once/{}", self.scheduler);
+        let note = Note::leave(&self.engine, &space, run.token(), &self.who, &self.command);
         let variables = vec![
             ("FENCEPOST_SCHEDULER", self.scheduler.clone()),
             ("FENCEPOST_KEY", key.into()),
@@ -171,6 +176,7 @@ impl Handler {
             Ok(child) => child.tend(&run, self.policy, None, self.voice).await,
             Err(failure) => Err(failure),
         };
+        note.remove().await;
         outcome(ended, &format!("{}/{key}", self.scheduler), about, self.voice)
     }
 }

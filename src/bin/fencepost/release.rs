@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::args::ReleaseArgs;
 use crate::failure::Failure;
 use crate::holder;
-use crate::look::{names, survey};
+use crate::look::{named, survey};
 use crate::rows::{self, Row, printable};
 use crate::session;
 use crate::times::{told, written};
@@ -54,17 +54,17 @@ async fn release(args: &ReleaseArgs, engine: &dyn Engine, voice: Voice) -> Resul
 
 /// The only lock of this name that somebody holds.
 fn held(key: &str, survey: &Survey) -> Result<(Row, Stored), Failure> {
-    let kept = survey.entries.iter().filter(|stored| stored.space != holder::SPACE);
-    let rows = rows::read(survey).into_iter().zip(kept);
-    let mut held = rows.filter(|(row, _)| row.is_held() && names(key, &row.name));
+    let held = rows::with_entries(survey).into_iter().filter(|(row, _)| row.is_held()).collect();
+    let mut held = named(key, held).into_iter();
     match (held.next(), held.next()) {
-        (Some((row, stored)), None) => Ok((row, stored.clone())),
+        (Some(held), None) => Ok(held),
         (None, _) => {
             Err(Failure::Missing(format!("nobody holds {key:?}; `fencepost ls` shows what is held")))
         }
         (Some((row, _)), Some((other, _))) => Err(Failure::Usage(format!(
             "{key:?} names several locks, such as {} and {}; accepted: the full name of one",
-            row.name, other.name
+            row.full_name(),
+            other.full_name()
         ))),
     }
 }

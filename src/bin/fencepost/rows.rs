@@ -82,6 +82,11 @@ impl Row {
         Row { job, due, record, ..Row::new(&format!("once/{scheduler}"), state) }
     }
 
+    /// Its name, and which job of it this is.
+    pub(crate) fn full_name(&self) -> String {
+        self.job.as_ref().map_or_else(|| self.name.clone(), |job| format!("{} {job}", self.name))
+    }
+
     /// Whether it is a lock that somebody holds.
     pub(crate) fn is_held(&self) -> bool {
         self.token.is_some()
@@ -96,9 +101,16 @@ pub(crate) fn read(survey: &Survey) -> Vec<Row> {
     others.map(|stored| row(stored, &notes)).collect()
 }
 
+/// The same, each with what lies in the store.
+pub(crate) fn with_entries(survey: &Survey) -> Vec<(Row, Stored)> {
+    let others = survey.entries.iter().filter(|stored| stored.space != holder::SPACE);
+    read(survey).into_iter().zip(others.cloned()).collect()
+}
+
 fn row(stored: &Stored, notes: &[Stored]) -> Row {
     let known = match stored.space.split_once('/') {
-        Some(("mutex", _)) => mutex(stored, notes),
+        Some(("mutex" | "writer", _)) => mutex(stored, notes),
+        Some(("locker", _)) => locker(stored),
         Some(("job", _)) => job(stored, notes),
         Some(("flag", _)) => flag(stored),
         Some(("once", name)) => task(stored, notes, name),
@@ -155,6 +167,16 @@ fn flag(stored: &Stored) -> Option<Row> {
     Some(Row { by, token, ..Row::new(&stored.space, "led") })
 }
 
+fn locker(stored: &Stored) -> Option<Row> {
+    use fencepost::locker::Record;
+    let (name, token) = (&stored.space, Some(stored.entry.revision.0));
+    Some(match record(stored)? {
+        Record::Held { owner, .. } => Row { by: incarnation(owner), token, ..Row::new(name, "held") },
+        Record::Revoked(owner) => Row { by: incarnation(owner), ..Row::new(name, "revoked") },
+        Record::Contender(contender) => Row { by: incarnation(contender.owner), ..Row::new(name, "waiting") },
+    })
+}
+
 fn progress(progress: Progress) -> &'static str {
     use fencepost::job::Outcome;
     match progress {
@@ -204,7 +226,7 @@ pub(crate) fn print(rows: &[Row], json: bool, at: Option<StoreTime>) -> Result<(
 }
 
 fn cells(row: &Row, at: Option<StoreTime>) -> [String; 6] {
-    let name = row.job.as_ref().map_or_else(|| row.name.clone(), |job| format!("{} {job}", row.name));
+    let name = row.full_name();
     let left = row.expires.zip(at).map(|(expires, at)| told(Duration::from(expires.since(at))));
     let shown = |text: &Option<String>| text.clone().unwrap_or_default();
     // Keys and names are others' words: a terminal is not to obey them.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fencepost::driver::Store;
-use fencepost::engine::{self, Engine};
+use fencepost::engine::{self, Engine, OpenError};
 use rustix::process::Signal;
 use serde_json::json;
 use tokio::time::{Instant, sleep_until};
@@ -14,6 +14,8 @@ use crate::failure::Failure;
 use crate::signals::Signals;
 use crate::voice::Voice;
 
+/// What a command can use.
+const ADDRESSES: &str = "sqlite:PATH, postgres://USER@HOST/DATABASE";
 /// How long to wait before saying what is waited for.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -26,7 +28,7 @@ pub(crate) struct Session {
 impl Session {
     /// Opens it, unless a signal comes first.
     pub(crate) async fn open(address: &str) -> Result<Session, Failure> {
-        let engine = engine::open(address).await?;
+        let engine = open(address).await?;
         let store = Store::start(engine.clone())?;
         Ok(Session { engine, store })
     }
@@ -46,11 +48,25 @@ impl Session {
 /// For commands that only look: a file that is not there is not made.
 pub(crate) async fn look(address: &str) -> Result<Arc<dyn Engine>, Failure> {
     if let Some(path) = address.strip_prefix("sqlite:").map(|rest| rest.split('?').next().unwrap_or(rest))
-        && !Path::new(path).exists()
+        && !path.is_empty()
+        && matches!(Path::new(path).try_exists(), Ok(false))
     {
         return Err(Failure::NoStore { path: path.into() });
     }
-    Ok(engine::open(address).await?)
+    open(address).await
+}
+
+/// The store at an address that other processes can reach.
+async fn open(address: &str) -> Result<Arc<dyn Engine>, Failure> {
+    let refused = |found: &str, why| Failure::Usage(format!("{found} {why}; accepted: {ADDRESSES}"));
+    match address {
+        "" => Err(refused("the address of the store", "is empty")),
+        "memory:" => Err(refused("memory:", "is a store of one process, and keeps nobody else out")),
+        _ => engine::open(address).await.map_err(|error| match error {
+            OpenError::Scheme { found, .. } => refused(&found, "is no address of a store"),
+            error => error.into(),
+        }),
+    }
 }
 
 /// What comes first.

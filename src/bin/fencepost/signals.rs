@@ -15,29 +15,71 @@ pub(crate) struct Signals {
     interrupt: unix::Signal,
     terminate: unix::Signal,
     hang_up: unix::Signal,
+    quit: unix::Signal,
+    user: [unix::Signal; 2],
     last: Option<Instant>,
+}
+
+/// A signal that has come.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Heard {
+    pub(crate) signal: Signal,
+    /// What it is for.
+    pub(crate) urgency: Urgency,
+}
+
+/// What a signal is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Urgency {
+    /// It is none of our business: the child may know what it means.
+    News,
+    /// Something is to end.
+    End,
+    /// Somebody is out of patience with what was to end.
+    EndNow,
 }
 
 impl Signals {
     /// From now on these signals do not end the command by themselves.
     pub(crate) fn listen() -> io::Result<Signals> {
+        let user = [SignalKind::user_defined1(), SignalKind::user_defined2()].map(unix::signal);
+        let [first, second] = user;
         Ok(Signals {
             interrupt: unix::signal(SignalKind::interrupt())?,
             terminate: unix::signal(SignalKind::terminate())?,
             hang_up: unix::signal(SignalKind::hangup())?,
+            quit: unix::signal(SignalKind::quit())?,
+            user: [first?, second?],
             last: None,
         })
     }
 
-    /// The next one.
-    pub(crate) async fn next(&mut self) -> Signal {
+    /// The next one, whatever it is for.
+    pub(crate) async fn any(&mut self) -> Heard {
+        let [first, second] = &mut self.user;
         let signal = tokio::select! {
             _ = self.interrupt.recv() => Signal::INT,
             _ = self.terminate.recv() => Signal::TERM,
             _ = self.hang_up.recv() => Signal::HUP,
+            _ = self.quit.recv() => Signal::QUIT,
+            _ = first.recv() => return Heard { signal: Signal::USR1, urgency: Urgency::News },
+            _ = second.recv() => return Heard { signal: Signal::USR2, urgency: Urgency::News },
         };
-        self.last = Some(Instant::now());
-        signal
+        let urgency = match self.last.replace(Instant::now()) {
+            Some(last) if last.elapsed() > ECHO => Urgency::EndNow,
+            Some(_) | None => Urgency::End,
+        };
+        Heard { signal, urgency }
+    }
+
+    /// The next one that is to end something.
+    pub(crate) async fn next(&mut self) -> Signal {
+        loop {
+            let Heard { signal, urgency } = self.any().await;
+            if urgency != Urgency::News {
+                return signal;
+            }
+        }
     }
 
     /// The next one of somebody who is out of patience.

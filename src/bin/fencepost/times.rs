@@ -7,12 +7,15 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, Zoned};
 
+/// No store keeps anything for longer.
+const LONGEST: Duration = Duration::from_secs(100 * 365 * 86_400);
+
 /// A length of time that is positive.
 pub(crate) fn length(text: &str) -> Result<Duration, String> {
     let parsed = text.parse::<SignedDuration>().ok().and_then(|length| Duration::try_from(length).ok());
-    parsed
-        .filter(|length| !length.is_zero())
-        .ok_or_else(|| "accepted: a positive length of time, such as 500ms, 15s, 5m or 1h30m".into())
+    parsed.filter(|length| !length.is_zero() && *length <= LONGEST).ok_or_else(|| {
+        "accepted: a positive length of time, such as 500ms, 15s, 5m or 1h30m; a century at most".into()
+    })
 }
 
 /// How long to wait.
@@ -52,7 +55,9 @@ pub(crate) fn moment(text: &str, zone: Option<&str>) -> Result<StoreTime, String
         (None, None) => None,
     };
     let nanos = read.and_then(|moment| u64::try_from(moment.as_nanosecond()).ok());
-    nanos.map(StoreTime::from_nanos).ok_or_else(|| format!("{text:?} is no moment since 1970; {MOMENTS}"))
+    nanos
+        .map(StoreTime::from_nanos)
+        .ok_or_else(|| format!("{text:?} is no moment between 1970 and 2554; {MOMENTS}"))
 }
 
 /// A moment of the store's clock, as RFC 3339 writes it.
@@ -82,7 +87,7 @@ mod tests {
         for (text, millis) in [("500ms", 500), ("15s", 15_000), ("5m", 300_000), ("1h30m", 5_400_000)] {
             assert_eq!(length(text), Ok(Duration::from_millis(millis)), "{text}");
         }
-        for text in ["", "0s", "-5s", "5", "soon", "5 parsecs"] {
+        for text in ["", "0s", "-5s", "876001h", "5", "soon", "5 parsecs"] {
             assert!(length(text).is_err_and(|said| said.contains("such as 500ms")), "{text}");
         }
         assert_eq!(Wait::parse("forever"), Ok(Wait::Forever));

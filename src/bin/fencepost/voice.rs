@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::failure::Failure;
+use crate::rows::printable;
 
 /// How it speaks.
 #[derive(Clone, Copy, Debug)]
@@ -35,7 +36,8 @@ impl Voice {
             object["message"] = text.into();
             eprintln!("{object}");
         } else {
-            eprintln!("fencepost: {text}");
+            // Keys are others' words: a terminal is not to obey them.
+            eprintln!("fencepost: {}", printable(text));
         }
     }
 
