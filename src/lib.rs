@@ -18,9 +18,11 @@
 //! | [`once`] | jobs that run once |
 //! | [`writer`] | leadership by competing to do work |
 //! | [`run`] | one run of something under a lock, claimed before it begins: what jobs are made of |
-//! | [`engine`] | what a real store has to do |
+//! | [`engine`] | what a real store has to do, and the stores that do it |
+//! | `driver` | all of it in a service: the handles, on tokio (feature `tokio`, which is on) |
 //!
-//! The crate is `no_std` with `alloc`, and does no I/O.
+//! A service begins with `driver::Store` and needs little of the rest. Without features the crate is `no_std` with `alloc`, and
+//! does no I/O.
 
 #![no_std]
 
