@@ -191,14 +191,15 @@ pub(crate) struct LockArgs {
 }
 
 const LOCK_AFTER: &str = "\
-The lock is released when the command has ended, and its status is passed on. SIGINT, SIGTERM and SIGHUP are passed to
-the command. It runs in a process group of its own, to which signals go; if standard input is a terminal, it stays in
-the group of the terminal, which sends Ctrl-C to both.
+The lock is released when the command has ended, and its status is passed on. SIGINT, SIGTERM, SIGHUP, SIGQUIT, \
+SIGUSR1 and SIGUSR2 are passed to the command, which may take as long as it likes; whoever sends one of the first \
+four again, half a second later or more, has it killed. It runs in a process group of its own, to which signals go; \
+if standard input is a terminal, it stays in the group of the terminal, which sends Ctrl-C to both.
 
-If fencepost itself is killed with SIGKILL, nobody looks after the command any more: it goes on, and the lock is free
-after its ttl. On Linux, `-- setpriv --pdeathsig KILL COMMAND` ends it, too.
+If fencepost itself is killed (SIGKILL, or any signal that is not named above), nobody looks after the command any \
+more: it goes on, and the lock is free after its ttl. On Linux, `-- setpriv --pdeathsig KILL COMMAND` ends it, too.
 
-Exit status: that of the command; 75 if the lock was not to be had in time, 76 if it was lost while the command ran
+Exit status: that of the command; 75 if the lock was not to be had in time, 76 if it was lost while the command ran \
 (unless --on-loss ignore), 64, 69, 71, 126, 127, 128+N as `fencepost --help` has them.";
 
 #[derive(Args)]
@@ -229,12 +230,16 @@ pub(crate) struct ElectArgs {
 }
 
 const ELECT_AFTER: &str = "\
-At most one of all processes that stand leads; `fencepost ls` shows which. If leadership is lost, the command is ended as
---on-loss says, and is run again when this process leads again. If the command ends by itself, leadership is given up,
-and this process stands for election again after --pause. Run it under a supervisor that restarts it after a crash of the host or of fencepost.
+At most one of all processes that stand leads; `fencepost ls` shows which. If leadership is lost, the command is \
+ended as --on-loss says, and is run again when this process leads again. If the command ends by itself, leadership \
+is given up, and this process stands for election again after --pause. Run it under a supervisor that restarts it \
+after a crash of the host or of fencepost.
 
-Exit status: 128+N when signal N has interrupted it; with --once that of the command, or 76; others as
-`fencepost --help` has them.";
+It runs until it is interrupted. Signals are passed to the command as `fencepost lock` does it: it may take as long \
+as it likes to end, and is killed if the signal comes again.
+
+Exit status: 128+N when signal N has interrupted it; with --once that of the command, or 76; others as `fencepost \
+--help` has them.";
 
 /// What becomes of occurrences that fall due during a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -291,13 +296,14 @@ fn misfire(text: &str) -> Result<fencepost::job::Misfire, String> {
 }
 
 const EVERY_AFTER: &str = "\
-Start it with the same arguments on every host: each occurrence is run by one of them, once, also if that one dies over
-it. The store's clock says what is due. An expression has five fields (minute, hour, day of month, month, day of week), or six with seconds before them,
-or is one of @hourly, @daily, @weekly, @monthly, @yearly. The command gets no standard input.
+Start it with the same arguments on every host: each occurrence is run by one of them, once, also if that one dies \
+over it. The store's clock says what is due. An expression has five fields (minute, hour, day of month, month, day \
+of week), or six with seconds before them, or is one of @hourly, @daily, @weekly, @monthly, @yearly. The command \
+gets no standard input.
 
 It runs until it is interrupted: then a command that runs gets SIGTERM, and SIGKILL after --grace.
 
-Exit status: 128+N when signal N has interrupted it; 64, 69, 71 as `fencepost --help` has them. A command that fails
+Exit status: 128+N when signal N has interrupted it; 64, 69, 71 as `fencepost --help` has them. A command that fails \
 is reported on standard error and recorded; the next occurrence is run all the same.";
 
 #[derive(Args)]
@@ -356,10 +362,11 @@ pub(crate) struct ScheduleArgs {
 }
 
 const SCHEDULE_AFTER: &str = "\
-A job is a key and some JSON, never a command: what is done about it is decided where `fencepost once run` was started.
+A job is a key and some JSON, never a command: what is done about it is decided where `fencepost once run` was \
+started.
 
-Exit status: 73 if the key is scheduled, running or dead already, 66 if there is nothing to reschedule, 75 if somebody
-else has changed it meanwhile; others as `fencepost --help` has them.";
+Exit status: 73 if the key is scheduled, running or dead already, 66 if there is nothing to reschedule, 75 if \
+somebody else has changed it meanwhile; others as `fencepost --help` has them.";
 
 #[derive(Args)]
 pub(crate) struct CancelArgs {
@@ -415,12 +422,12 @@ pub(crate) struct RunArgs {
 }
 
 const RUN_AFTER: &str = "\
-The handler is run once for each job. It finds the job's props as JSON on its standard input, and FENCEPOST_KEY,
-FENCEPOST_SCHEDULER, FENCEPOST_ATTEMPT, FENCEPOST_DUE and FENCEPOST_TOKEN in its environment. Status 0 means that the job
-is done.
+The handler is run once for each job. It finds the job's props as JSON on its standard input, and FENCEPOST_KEY, \
+FENCEPOST_SCHEDULER, FENCEPOST_ATTEMPT, FENCEPOST_DUE and FENCEPOST_TOKEN in its environment. Status 0 means that \
+the job is done.
 
-Whoever may write to the store decides which keys and props the handler gets, and when; what is executed is
-decided here only. Treat both as input from others: do not pass them to a shell unquoted.
+Whoever may write to the store decides which keys and props the handler gets, and when; what is executed is decided \
+here only. Treat both as input from others: do not pass them to a shell unquoted.
 
 It runs until it is interrupted: then handlers that run get SIGTERM, and SIGKILL after --grace.
 
@@ -463,9 +470,9 @@ pub(crate) struct ReleaseArgs {
 }
 
 const RELEASE_AFTER: &str = "\
-The next one who waits enters at once. Whoever held the lock learns of that when it tries to renew it, which is within a
-third of its ttl: until then both work. It does no harm to what checks fencing tokens. A holder that has died needs no
-release: its lock is free after its ttl.
+The next one who waits enters at once. Whoever held the lock learns of that when it tries to renew it, which is \
+within a third of its ttl: until then both work. It does no harm to what checks fencing tokens. A holder that has \
+died needs no release: its lock is free after its ttl.
 
 Only the acquisition that was shown is released: never one that came after it.
 
