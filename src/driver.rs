@@ -41,7 +41,6 @@ mod mutex;
 mod observe;
 mod once;
 mod pending;
-mod primitive;
 mod shared;
 mod signals;
 mod store;

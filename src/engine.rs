@@ -141,6 +141,12 @@ pub trait Ear: Send + Sync {
     fn hear(&self, hint: Hint<'_>);
 }
 
+impl fmt::Debug for dyn Ear {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Ear")
+    }
+}
+
 /// A store that machines can rest on. See the module documentation for its duties.
 pub trait Engine: Send + Sync + fmt::Debug + 'static {
     /// What it can do.

@@ -43,6 +43,8 @@ pub mod locker;
 pub mod machine;
 pub mod mutex;
 pub mod once;
+#[cfg(feature = "tokio")]
+mod primitive;
 pub mod run;
 pub mod store;
 pub mod time;

@@ -1,17 +1,17 @@
-//! The parts of the driver that several threads share, in every order in which their steps can meet.
+//! The parts of the driver that several threads share, and the engine in memory, in every order in which their steps can meet.
 //!
 //! ```text
 //! RUSTFLAGS="--cfg loom" cargo test --no-default-features --test loom
 //! ```
 //!
-//! The very files of the driver are compiled over loom's locks and atomics. Beside each stands what would go
+//! Their very files are compiled over loom's locks and atomics. Beside each stands what would go
 //! wrong without the care that it takes, and loom has to find that.
 #![cfg(loom)]
 #![allow(dead_code, reason = "the parts have more than is looked at here")]
 #![allow(clippy::disallowed_types, reason = "this is about threads")]
 
 mod primitive {
-    pub(crate) use loom::sync::atomic::{AtomicU64, Ordering};
+    pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
     pub(crate) use loom::sync::{Mutex, MutexGuard};
 
     pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -28,6 +28,24 @@ mod timers {
     }
 }
 
+/// A clock that stands still.
+mod clock {
+    use fencepost::time::StoreTime;
+
+    #[derive(Debug)]
+    pub(crate) struct Anchored;
+
+    impl Anchored {
+        pub(crate) fn now() -> Anchored {
+            Anchored
+        }
+
+        pub(crate) fn read(&self) -> StoreTime {
+            StoreTime::from_nanos(1_000)
+        }
+    }
+}
+
 #[path = "../src/driver/asked.rs"]
 mod asked;
 #[path = "../src/driver/board.rs"]
@@ -36,6 +54,9 @@ mod board;
 mod calls;
 #[path = "../src/driver/index.rs"]
 mod index;
+#[allow(unreachable_pub, reason = "it is public in the crate")]
+#[path = "../src/engine/memory.rs"]
+mod memory;
 #[path = "../src/driver/pending.rs"]
 mod pending;
 #[path = "../src/driver/signals.rs"]
@@ -50,19 +71,24 @@ mod turns;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Wake, Waker};
 
 use asked::Asked;
 use board::Board;
 use calls::Calls;
-use fencepost::{engine, time};
+use fencepost::engine::{
+    Ear, Engine, EngineAnswer, EngineOp, Hint, Key, Reply, Request, Responder, Text, survey,
+};
+use fencepost::store::{Answer, Expect, Op, Revision};
+use fencepost::{engine, store, time};
 use index::{Index, Resident};
 use loom::future::block_on;
 use loom::model;
 use loom::model::Builder;
 use loom::sync::Mutex;
 use loom::thread;
+use memory::Memory;
 use pending::Pending;
 use primitive::lock;
 use signals::Signals;
@@ -460,38 +486,6 @@ fn not_waiting_until_all_were_told_is_caught() {
     });
 }
 
-/// Whoever asks after the close is refused, whoever asked before is ended by it: one body, one turn at a time.
-#[test]
-fn nothing_is_held_once_it_is_closed() {
-    #[derive(Clone, Copy)]
-    enum Input {
-        Lock,
-        Close,
-    }
-    model(|| {
-        let turns = Arc::new(Turns::new());
-        let body = Arc::new(Mutex::new((false, false)));
-        let feed = |turns: &Turns<Input>, body: &Mutex<(bool, bool)>, input| {
-            let mut turn = turns.enter(input);
-            while let Some(input) = turn {
-                let (held, closed) = &mut *lock(body);
-                match input {
-                    Input::Lock => *held = !*closed,
-                    Input::Close => (*held, *closed) = (false, true),
-                }
-                turn = turns.next();
-            }
-        };
-        let asker = {
-            let (turns, body) = (turns.clone(), body.clone());
-            thread::spawn(move || feed(&turns, &body, Input::Lock))
-        };
-        feed(&turns, &body, Input::Close);
-        asker.join().unwrap();
-        assert_eq!(*lock(&body), (false, true));
-    });
-}
-
 /// What lives in a store, and notes what it was told.
 struct Lodger {
     space: Arc<str>,
@@ -583,5 +577,131 @@ fn once_a_store_is_closed_nobody_in_it_hears_of_what_became_free() {
             engine::Ear::hear(&*index, hint);
         }
         assert!(!lodger.heard.load(Ordering::SeqCst));
+    });
+}
+
+// ── the engine in memory ──
+
+/// Counts what it hears.
+#[derive(Default)]
+struct Count(AtomicUsize);
+
+impl Count {
+    fn heard(&self) -> usize {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+impl Ear for Count {
+    fn hear(&self, _: Hint<'_>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+fn listening(engine: &Memory) -> Arc<Count> {
+    let count = Arc::new(Count::default());
+    engine.listen(count.clone());
+    count
+}
+
+fn ask(engine: &Memory, op: EngineOp) -> EngineAnswer {
+    engine.answer(&Request { space: "a".into(), op }).map_or(Answer::Unknown, |reply| reply.answer)
+}
+
+fn claim(engine: &Memory) -> Option<Revision> {
+    let op = Op::PutIf { key: Key::from(*b"k"), expect: Expect::Absent, record: "x".into(), ttl: None };
+    match ask(engine, op) {
+        Answer::Applied(revision) => Some(revision),
+        _ => None,
+    }
+}
+
+fn release(engine: &Memory, revision: Revision) -> EngineAnswer {
+    ask(engine, Op::DeleteIf { key: Key::from(*b"k"), revision })
+}
+
+#[test]
+fn whoever_is_refused_hears_of_the_release_that_came_after() {
+    model(|| {
+        let ours = Memory::new();
+        let theirs = ours.share();
+        let ear = listening(&ours);
+        let held = claim(&theirs).expect("it is free");
+        let holder = thread::spawn(move || release(&theirs, held));
+        let before = ear.heard();
+        let claimed = claim(&ours);
+        assert_eq!(holder.join().unwrap(), Answer::Applied(held));
+        match claimed {
+            Some(token) => assert!(token > held),
+            None => assert!(ear.heard() > before, "it would wait for ever"),
+        }
+    });
+}
+
+#[test]
+fn telling_of_a_release_before_it_is_done_is_caught() {
+    rejected(|| {
+        let (held, ear) = (Arc::new(Mutex::new(true)), Arc::new(Mutex::new(0)));
+        let holder = {
+            let (held, ear) = (held.clone(), ear.clone());
+            thread::spawn(move || {
+                *lock(&ear) += 1;
+                *lock(&held) = false;
+            })
+        };
+        let before = *lock(&ear);
+        let is_refused = *lock(&held);
+        holder.join().unwrap();
+        assert!(!is_refused || *lock(&ear) > before, "it would wait for ever");
+    });
+}
+
+#[test]
+fn of_two_claims_at_once_one_is_applied() {
+    model(|| {
+        let ours = Memory::new();
+        let theirs = ours.share();
+        let other = thread::spawn(move || claim(&theirs));
+        let mine = claim(&ours);
+        let other = other.join().unwrap();
+        assert!(mine.is_some() != other.is_some(), "{mine:?} {other:?}");
+    });
+}
+
+#[test]
+fn whoever_begins_to_listen_while_another_one_closes_hears_and_the_other_does_not() {
+    model(|| {
+        let first = Memory::new();
+        let (second, third) = (first.share(), first.share());
+        let gone = listening(&first);
+        let closer = thread::spawn(move || {
+            block_on(first.close());
+            first
+        });
+        let stays = listening(&second);
+        let first = closer.join().unwrap();
+        third.publish("a", "b");
+        assert_eq!((gone.heard(), stays.heard()), (0, 1));
+        assert_eq!(claim(&first), None, "it is closed");
+        assert!(claim(&second).is_some(), "and nothing of it was written");
+    });
+}
+
+#[test]
+fn changing_who_listens_without_the_lock_is_caught() {
+    rejected(|| {
+        let ears = Arc::new(Mutex::new(vec![1]));
+        let change = |ears: &Mutex<Vec<u8>>, change: fn(&mut Vec<u8>)| {
+            let mut changed = lock(ears).clone();
+            change(&mut changed);
+            *lock(ears) = changed;
+        };
+        let closer = {
+            let ears = ears.clone();
+            thread::spawn(move || change(&ears, |ears| ears.retain(|ear| *ear != 1)))
+        };
+        change(&ears, |ears| ears.push(2));
+        closer.join().unwrap();
+        assert_eq!(*lock(&ears), [2]);
     });
 }

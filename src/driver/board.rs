@@ -5,7 +5,7 @@ use core::pin::Pin;
 use core::task::{Context, Poll, Waker};
 use std::vec::Vec;
 
-use super::primitive::{Mutex, lock};
+use crate::primitive::{Mutex, lock};
 
 /// A value that can be waited for.
 #[derive(Debug)]

@@ -22,7 +22,6 @@ use super::calls::Calls;
 use super::identity;
 use super::index::Resident;
 use super::pending::Pending;
-use super::primitive::lock;
 use super::shared::Core;
 use super::telling::{self, Word};
 use super::timers::Timed;
@@ -30,6 +29,7 @@ use super::turns::Turns;
 use super::wire::{Wire, WireKey};
 use crate::engine::{EngineAnswer, EngineOp, Key, Reply, Request, Responder, Text, clock};
 use crate::machine::{AnswerOf, Effect, Effects, Input, OpOf};
+use crate::primitive::lock;
 use crate::store::StoreId;
 use crate::time::{Draw, Instant, Now, StoreTime};
 

@@ -5,10 +5,10 @@ use std::sync::{Arc, Weak};
 use std::vec::Vec;
 
 use super::pending::Pending;
-use super::primitive::{Mutex, lock};
 use super::telling::{self, Word};
 use super::timers::Timed;
 use crate::engine::{Ear, Hint};
+use crate::primitive::{Mutex, lock};
 
 /// A machine of the store, whatever its kind.
 pub(crate) trait Resident: Timed {

@@ -6,10 +6,10 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
 use super::index::{Index, Resident};
-use super::primitive::lock;
 use super::timers::Timers;
 use crate::engine::Engine;
 use crate::mutex::MutexTerms;
+use crate::primitive::lock;
 
 /// What all machines of a store share.
 #[derive(Debug)]

@@ -12,13 +12,13 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::ops::Bound;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::vec::Vec;
 
 use super::clock::Anchored;
 use super::survey::{Stored, Survey, Surveying};
 use super::{Ear, Engine, EngineAnswer, EngineOp, Hint, Reply, Request, Responder, Text};
+use crate::primitive::{AtomicBool, AtomicUsize, Mutex, Ordering, lock};
 use crate::store::{Answer, Entry, Expect, Limits, Op, Revision};
 use crate::time::{Span, StoreTime};
 
@@ -81,12 +81,6 @@ struct Kept {
     record: Text,
     /// [`StoreTime::MAX`], if never.
     until: StoreTime,
-}
-
-impl core::fmt::Debug for dyn Ear {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str("Ear")
-    }
 }
 
 impl Memory {
@@ -320,12 +314,7 @@ impl Kept {
     }
 }
 
-/// Nothing that can panic runs under these locks, so there is no poison to heed.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 
