@@ -96,8 +96,8 @@ pub(crate) struct TortureArgs {
 
 #[derive(Args)]
 pub(crate) struct Common {
-    /// Where the store is: sqlite:PATH, a file that all processes of one host share and that is made if it is not there;
-    /// or postgres://USER@HOST/DATABASE. A password is better kept in the environment than in the list of processes.
+    /// Where the store is: sqlite:PATH, a file that all processes of one host share, and that is made if it is not there
+    /// (unless one only looks); or postgres://USER@HOST/DATABASE. A password is better kept in the environment than in the list of processes.
     #[arg(long, env = "FENCEPOST_STORE", hide_env_values = true, value_name = "URL")]
     pub(crate) store: String,
     /// Speak JSON: results as one object on standard output, what happens meanwhile as one object a line on standard error.

@@ -80,7 +80,8 @@ fn refuse(error: &clap::Error) -> ExitCode {
             let text = error.to_string();
             let first = text.split("\n\n").next().unwrap_or_default();
             let line: Vec<_> = first.trim_start_matches("error: ").split_whitespace().collect();
-            eprintln!("fencepost: {}; see fencepost --help", line.join(" "));
+            let line = line.join(" ").replace("--store <URL>", "--store <URL> (or FENCEPOST_STORE)");
+            eprintln!("fencepost: {line}; see fencepost --help");
             ExitCode::from(USAGE)
         }
     }

@@ -17,14 +17,14 @@ pub(crate) struct Voice {
 impl Voice {
     /// What programs may want to know, and people need not.
     pub(crate) fn event(self, event: &str, fields: Value) {
-        if self.json {
+        if self.json && !self.quiet {
             eprintln!("{}", object(event, fields));
         }
     }
 
     /// What people may want to know.
     pub(crate) fn note(self, event: &str, text: &str, fields: Value) {
-        if !self.quiet || self.json {
+        if !self.quiet {
             self.warn(event, text, fields);
         }
     }
