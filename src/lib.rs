@@ -44,6 +44,7 @@ pub mod machine;
 pub mod mutex;
 pub mod once;
 #[cfg(feature = "tokio")]
+#[allow(clippy::disallowed_types, reason = "machines need no locks, whoever moves them does")]
 mod primitive;
 pub mod run;
 pub mod store;
