@@ -3,8 +3,8 @@
 //! | address | store | options |
 //! |---|---|---|
 //! | `memory:` | [the memory of this process](super::memory), empty each time; feature `tokio` | none |
-//! | `sqlite:PATH` | [a file](super::sqlite), which is made if it is not there | `synchronous=full` or `normal`, `call_max=5s`, `poll=20ms` |
-//! | `postgres://…` | [a database](super::postgres); or `postgresql://…` | `schema=fencepost`, `call_max=5s`, `connections=4`, `sslmode=prefer`, `sslrootcert=FILE`, and those of tokio-postgres |
+//! | `sqlite:PATH` | a file (`engine::sqlite`), which is made if it is not there | `synchronous=full` or `normal`, `call_max=5s`, `poll=20ms` |
+//! | `postgres://…` | a database (`engine::postgres`); or `postgresql://…` | `schema=fencepost`, `call_max=5s`, `connections=4`, `sslmode=prefer`, `sslrootcert=FILE`, and those of tokio-postgres |
 //!
 //! Options stand after a `?`, with `&` between them; these are their defaults. Lengths of time are in `s` or `ms`.
 
