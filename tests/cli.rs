@@ -110,11 +110,11 @@ fn whoever_is_out_of_patience_waits_for_the_command_no_longer() {
         let mut holder = host.start(&[verb, &["a", "--", "sh", "-c", script]].concat());
         assert_eq!(holder.line(), "held");
         holder.signal("TERM");
-        // What comes at once may be an echo of the first: of a supervisor that tells a process and its group.
-        holder.signal("TERM");
-        std::thread::park_timeout(Duration::from_millis(700));
         assert_eq!(host.count("held") + host.count("led"), 1, "{verb:?} waits for it");
-        holder.signal("TERM");
+        until("it waits no longer", || {
+            holder.signal("TERM");
+            holder.process.try_wait().unwrap().is_some()
+        });
         assert!(matches!(holder.ended().0, Some(137 | 143)), "{verb:?}");
         assert_eq!(host.count("held") + host.count("led"), 0, "{verb:?}");
     }
@@ -124,10 +124,36 @@ fn whoever_is_out_of_patience_waits_for_the_command_no_longer() {
 fn what_the_command_has_started_does_not_outlive_the_lock() {
     let host = Host::new();
     let script = "sh -c 'trap \"\" TERM; echo held; while :; do sleep 600 & wait; done' & wait";
-    let mut holder = host.start(&["lock", "a", "--ttl", "1s", "--", "sh", "-c", script]);
+    let mut holder = host.start(&["lock", "a", "--ttl", "9s", "--", "sh", "-c", script]);
     assert_eq!(holder.line(), "held");
     assert_eq!(host.status(&["release", "a", "--force", "--yes"]), Some(0));
     assert_eq!(holder.ended(), (Some(76), String::new()), "nobody else has its standard output open");
+}
+
+#[test]
+fn what_the_command_has_started_has_the_grace_as_well() {
+    let host = Host::new();
+    let script =
+        "sh -c 'trap \"sleep 0.2; echo ended; exit\" TERM; echo held; while :; do sleep 0.01; done' & wait";
+    let mut job = host.start(&["every", "--interval", "1h", "j", "--ttl", "60s", "--", "sh", "-c", script]);
+    assert_eq!(job.line(), "held");
+    job.signal("TERM");
+    assert_eq!(job.ended(), (Some(143), "ended\n".into()));
+}
+
+#[test]
+fn a_signal_that_is_news_is_passed_on_however_often_it_comes() {
+    let host = Host::new();
+    let script = "trap 'echo again' HUP; trap 'exit 7' TERM; echo held; while :; do sleep 0.01; done";
+    let mut holder = host.start(&["lock", "a", "--", "sh", "-c", script]);
+    assert_eq!(holder.line(), "held");
+    for _ in 0..2 {
+        holder.signal("HUP");
+        assert_eq!(holder.line(), "again");
+        std::thread::park_timeout(Duration::from_millis(600));
+    }
+    holder.signal("TERM");
+    assert_eq!(holder.ended().0, Some(7), "the first of its kind kills nobody");
 }
 
 #[test]

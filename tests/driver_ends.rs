@@ -13,15 +13,17 @@ use std::time::Duration;
 
 use fencepost::calendar::{Last, Schedule};
 use fencepost::driver::{
-    Flag, Job, JobRun, LockError, Lost, Mutex, Once, OnceError, OnceRun, PetitionError, SetupError, Store,
-    blocking,
+    Flag, Job, JobRun, LockError, Locker, Lost, Mutex, Once, OnceError, OnceRun, PetitionError, SetupError,
+    Store, blocking,
 };
 use fencepost::engine::memory::Memory;
 use fencepost::flag::FlagConfig;
 use fencepost::job::JobConfig;
 use fencepost::lease::LeaseConfig;
+use fencepost::locker::{Bid, LockKey, LockerConfig};
 use fencepost::mutex::{Fairness, MutexConfig};
 use fencepost::once::{Delivery, OnceConfig, RunAt};
+use fencepost::store::{Answer, Op};
 use fencepost::time::{Span, StoreTime};
 use metrics::{Counter, Gauge, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder, SharedString, Unit};
 use rig::*;
@@ -117,7 +119,7 @@ fn what_is_given_back_with_the_last_handle_of_a_blocking_store_is_followed_up() 
     let moody = Moody::new(&memory, Mood::AtOnce);
     let remote = moody.remote();
     let store = blocking::Store::start(moody).unwrap();
-    let lease = LeaseConfig { ttl: 3 * SOON, ..short().lease };
+    let lease = LeaseConfig { ttl: 3 * SOON, refresh_interval: SOON, ..short().lease };
     let lock = blocking::Mutex::new(&store, "a", MutexConfig { lease, ..short() }).unwrap();
     let guard = lock.lock().unwrap();
     drop(lock);
@@ -161,8 +163,6 @@ async fn whoever_waits_for_a_callback_that_outlived_its_store_waits_for_that_and
     let unfinished = store.close(Duration::from_millis(20)).await.unwrap_err();
     let doing: Vec<_> = unfinished.left.iter().map(|left| left.doing).collect();
     assert_eq!(doing, ["running a callback", "running callbacks"]);
-    // By now, the task has ended that would wake them.
-    tokio::task::yield_now().await;
     let (mut stopping, mut closing) = (Box::pin(jobs.stop()), Box::pin(job.close()));
     pending(stopping.as_mut());
     pending(closing.as_mut());
@@ -208,10 +208,12 @@ async fn a_schedule_that_panics_ends_its_job_and_nothing_else() {
     assert_eq!(soon(store.close(SOON)).await, Ok(()));
 }
 
-/// A recorder whose histograms panic.
-struct Panics;
+/// A recorder of which a histogram panics.
+struct Panics(&'static str);
 
-impl HistogramFn for Panics {
+struct Panicking;
+
+impl HistogramFn for Panicking {
     fn record(&self, _: f64) {
         panic!("a recorder of a user has panicked");
     }
@@ -233,7 +235,7 @@ impl Recorder for Panics {
     }
 
     fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> Histogram {
-        if key.name().contains("held") { Histogram::from_arc(Arc::new(Panics)) } else { Histogram::noop() }
+        if key.name() == self.0 { Histogram::from_arc(Arc::new(Panicking)) } else { Histogram::noop() }
     }
 }
 
@@ -241,7 +243,7 @@ impl Recorder for Panics {
 async fn a_recorder_that_panics_ends_its_lock_and_nothing_else() {
     let store = Store::memory();
     let counted = {
-        let _recording = metrics::set_default_local_recorder(&Panics);
+        let _recording = metrics::set_default_local_recorder(&Panics("fencepost_lock_held_seconds"));
         mutex(&store, "counted")
     };
     let guard = mutex(&store, "other").lock().await.unwrap();
@@ -252,20 +254,62 @@ async fn a_recorder_that_panics_ends_its_lock_and_nothing_else() {
     assert_eq!(soon(store.close(SOON)).await, Ok(()));
 }
 
+#[tokio::test]
+async fn whoever_waits_is_told_before_anything_is_counted() {
+    let store = Store::memory();
+    let _recording = metrics::set_default_local_recorder(&Panics("fencepost_lock_grab_seconds"));
+    let key = LockKey::tuple(["a".into()]);
+    let locker =
+        Locker::new(&store, key, LockerConfig { lock_delay: None, ..LockerConfig::default() }).unwrap();
+    let _ = soon(locker.lock(Bid::new("to see what comes of it"))).await;
+    let _ = soon(mutex(&store, "a").lock()).await;
+    assert_eq!(soon(store.close(SOON)).await, Ok(()));
+}
+
+#[tokio::test]
+async fn a_callback_whose_scheduler_has_panicked_is_waited_for() {
+    let store = Store::memory();
+    let (callback, mut has_begun, end) = stubborn();
+    let jobs = {
+        let _recording = metrics::set_default_local_recorder(&Panics("fencepost_job_run_seconds"));
+        let config = OnceConfig { slots: 2, ..OnceConfig::new(Delivery::AtMostOnce) };
+        Once::<u32>::new(&store, "o", config).unwrap()
+    };
+    let jobs_run = move |run: OnceRun<u32>| if *run.props() == 1 { callback() } else { Box::pin(async {}) };
+    jobs.start(jobs_run).unwrap();
+    jobs.schedule("a", NOW, &1).await.unwrap();
+    soon(has_begun.recv()).await.unwrap();
+    jobs.schedule("b", NOW, &2).await.unwrap();
+    // Once it is told that it is over, what was asked for has panicked.
+    until(|| once(jobs.find("a")).is_some_and(|found| found == Err(OnceError::Closed))).await;
+    let unfinished = store.close(Duration::from_millis(20)).await.unwrap_err();
+    assert_eq!(unfinished.left[0].doing, "running callbacks");
+    end.send(true).unwrap();
+    soon(jobs.stop()).await;
+    assert_eq!(soon(store.close(SOON)).await, Ok(()));
+}
+
 // ── crowds and crossings ──
+
+const CROWD: usize = 400;
 
 #[test]
 fn a_crowd_in_line_needs_no_deeper_stack() {
     let mut small = Builder::new_multi_thread();
-    let runtime = small.worker_threads(2).thread_stack_size(512 << 10).enable_time().build().unwrap();
+    let runtime = small.worker_threads(2).thread_stack_size(128 << 10).enable_time().build().unwrap();
     let crowd = async {
-        let store = Store::memory();
+        let memory = Memory::new();
+        let store = Store::start(memory.share()).unwrap();
         let config = || MutexConfig { fairness: Fairness::Fifo, ..short() };
         let handle = || Mutex::new(&store, "a", config()).unwrap();
         let first = handle().lock().await.unwrap();
         let enter = |lock: Mutex| async move { drop(lock.lock().await.unwrap()) };
-        let waiting: Vec<_> = (0..400).map(|_| tokio::spawn(enter(handle()))).collect();
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        let waiting: Vec<_> = (0..CROWD).map(|_| tokio::spawn(enter(handle()))).collect();
+        let places = || match ask(&memory, "mutex/a", Op::List { after: Box::from([0]), limit: 1_000 }) {
+            Answer::Listed(places) => places.len(),
+            answer => panic!("{answer:?}"),
+        };
+        until(|| places() == CROWD).await;
         drop(first);
         for waits in waiting {
             waits.await.unwrap();

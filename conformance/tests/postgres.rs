@@ -264,7 +264,9 @@ fn a_host_that_says_nothing_does_not_keep_one_from_the_next() {
     let silent = silent.local_addr().map(|address| address.port()).map(|port| (silent, port)).unwrap();
     let port = candidate.server().port();
     let both = format!("postgres://postgres@127.0.0.1:{},127.0.0.1:{port}/postgres", silent.1);
-    let caller = Caller::of(candidate.open_at(&both, &hasty()).unwrap(), PATIENCE);
+    let mut options = PostgresOptions::default();
+    options.call_max = Duration::from_secs(4);
+    let caller = Caller::of(candidate.open_at(&both, &options).unwrap(), PATIENCE);
     assert!(matches!(
         caller.insist("a", &put(b"a", Expect::Absent, "x")).unwrap().answer,
         Answer::Applied(_)

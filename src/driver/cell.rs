@@ -111,16 +111,13 @@ struct Body<M: Wire, C: Caller<M>> {
 }
 
 impl<M: Wire, C: Caller<M>> Body<M, C> {
-    /// When the machine has something to do by itself.
+    /// When the machine has something to do by itself, and will be woken for it.
     fn deadline(&self, config: &M::Config) -> Option<Instant> {
-        self.machine.deadline(config).filter(|_| !self.broken)
+        self.machine.deadline(config).filter(|_| !self.broken && !self.abandoned)
     }
 
     /// What it is still doing, if it is not at rest.
     fn doing(&self, config: &M::Config) -> Option<&'static str> {
-        if self.broken {
-            return None;
-        }
         let is_asking = self.deadline(config).is_some() || !self.calls.is_empty();
         self.caller.doing().or(is_asking.then_some("waiting for an answer of the store"))
     }
@@ -363,13 +360,16 @@ impl<M: Wire, C: Caller<M>> Activation<'_, M, C> {
     /// Something that the machine or its caller calls has panicked: whoever waits is told, and nothing is sent any more.
     /// What it holds is free when its time to live has passed. Returns what others have brought meanwhile.
     fn break_off(&mut self) -> Option<Inward<M, C>> {
-        tracing::error!(target: "fencepost", space = %self.cell.space, "a schedule or a recorder has panicked");
         (self.effects, self.at_once, self.follow_ups) = (Effects::new(), Row::new(), Row::new());
         let body = &mut *self.body;
         (body.calls, body.freed, body.broken) = (Calls::new(), None, true);
-        // A recorder that has panicked may do so again.
+        // What has panicked may do so again, and so may whoever reads the log.
         let _ = catch_unwind(AssertUnwindSafe(|| body.caller.shut(&body.machine)));
         let _ = catch_unwind(AssertUnwindSafe(|| body.caller.abandon()));
+        let space = &self.cell.space;
+        let _ = catch_unwind(
+            || tracing::error!(target: "fencepost", %space, "a schedule or a recorder has panicked"),
+        );
         self.cell.turns.next()
     }
 
@@ -451,10 +451,12 @@ fn write_record(record: &impl serde::Serialize) -> Option<Text> {
 
 /// Gives it an empty buffer that need not be made each time.
 fn with_scratch<R>(write: impl FnOnce(&mut Vec<u8>) -> R) -> R {
-    SCRATCH.with_borrow_mut(|bytes| {
-        bytes.clear();
-        write(bytes)
-    })
+    let mut bytes = SCRATCH.try_with(RefCell::take).unwrap_or_default();
+    bytes.clear();
+    let written = write(&mut bytes);
+    // A thread that comes to its end keeps nothing any more.
+    let _ = SCRATCH.try_with(|scratch| scratch.replace(bytes));
+    written
 }
 
 /// What is not understood is no answer; in a listing, it is left out.

@@ -238,20 +238,20 @@ impl Desk {
         if let Some(until) = until {
             belief.set(until.as_nanos());
         }
+        self.view.update(|view| view.term = Some(Term { token, belief }));
         tracing::info!(target: "fencepost", flag = self.name, term = token.0, "flag raised");
         set_gauge(&self.name, 1.0);
-        self.view.update(|view| view.term = Some(Term { token, belief }));
     }
 
     fn lower(&self) {
-        tracing::info!(target: "fencepost", flag = self.name, "flag lowered");
-        set_gauge(&self.name, 0.0);
         self.view.update(|view| {
             if let Some(term) = view.term.take() {
                 term.belief.end();
             }
             view.petitioner = None;
         });
+        tracing::info!(target: "fencepost", flag = self.name, "flag lowered");
+        set_gauge(&self.name, 0.0);
     }
 
     fn is_closed(&self) -> bool {
@@ -341,11 +341,11 @@ impl Caller<machine::Flag> for Desk {
     }
 
     fn abandon(&mut self) {
+        (self.asking, self.petition) = (None, None);
+        self.view.update(|view| view.closed = true);
         if self.view.read(|view| view.term.is_some()) {
             self.lower();
         }
-        (self.asking, self.petition) = (None, None);
-        self.view.update(|view| view.closed = true);
     }
 
     fn doing(&self) -> Option<&'static str> {

@@ -192,8 +192,8 @@ pub(crate) struct LockArgs {
 
 const LOCK_AFTER: &str = "\
 The lock is released when the command has ended, and its status is passed on. SIGINT, SIGTERM, SIGHUP, SIGQUIT, \
-SIGUSR1 and SIGUSR2 are passed to the command, which may take as long as it likes; whoever sends one of the first \
-four again, half a second later or more, has it killed. It runs in a process group of its own, to which signals go; \
+SIGUSR1 and SIGUSR2 are passed to the command, which may take as long as it likes; whoever sends SIGINT \
+or SIGTERM again, half a second later or more, has it killed. It runs in a process group of its own, to which signals go; \
 if standard input is a terminal, it stays in the group of the terminal, which sends Ctrl-C to both.
 
 If fencepost itself is killed (SIGKILL, or any signal that is not named above), nobody looks after the command any \
@@ -236,7 +236,7 @@ is given up, and this process stands for election again after --pause. Run it un
 after a crash of the host or of fencepost.
 
 It runs until it is interrupted. Signals are passed to the command as `fencepost lock` does it: it may take as long \
-as it likes to end, and is killed if the signal comes again.
+as it likes to end, and is killed if SIGINT or SIGTERM comes again.
 
 Exit status: 128+N when signal N has interrupted it; with --once that of the command, or 76; others as `fencepost \
 --help` has them.";

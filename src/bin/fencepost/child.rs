@@ -7,7 +7,7 @@ use std::pin::pin;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group, test_kill_process_group};
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
@@ -22,6 +22,9 @@ use crate::voice::Voice;
 
 /// By how much the child is killed before its lease ends.
 const MARGIN: Duration = Duration::from_millis(20);
+
+/// How often to look whether all that it has started has ended.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// What becomes of a child whose lock is lost.
 #[derive(Clone, Copy, Debug)]
@@ -139,10 +142,8 @@ impl Child {
             let alarm = course.alarm(tenure, policy);
             tokio::select! {
                 status = self.process.wait() => {
-                    if let (Some(group), Some(_)) = (group, course.reason()) {
-                        // What it has started must not outlive the lock either. Only where nothing is left could the number
-                        // be another one's by now.
-                        let _ = kill_process_group(group, Signal::KILL);
+                    if let (Some(group), Course::Asked { kill, .. }) = (group, &course) {
+                        end_all(group, *kill).await;
                     }
                     return Ok(Ended { status: number(status?), reason: course.reason().cloned(), interrupted });
                 }
@@ -256,6 +257,18 @@ async fn next(signals: &mut Option<&mut Signals>) -> Heard {
     match signals {
         Some(signals) => signals.any().await,
         None => std::future::pending().await,
+    }
+}
+
+/// Gives what a child has left running the time that the child had, too, and no more.
+async fn end_all(group: Pid, kill: Instant) {
+    // Only where nothing is left of it could the group be another one's by now.
+    while test_kill_process_group(group).is_ok() {
+        if kill <= Instant::now() {
+            let _ = kill_process_group(group, Signal::KILL);
+            return;
+        }
+        sleep_until(kill.min(Instant::now() + LOOK)).await;
     }
 }
 

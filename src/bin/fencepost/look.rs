@@ -21,19 +21,16 @@ pub(crate) async fn survey(engine: &dyn Engine) -> Result<Survey, Failure> {
     Ok(engine.survey("").await?)
 }
 
-/// Those that `key` names: in full, as `ls` shows them; or if there is none, without their kind.
+/// Those that `key` names: in full, as `ls` shows them, or without their kind. What begins with a kind is a full name, lest it names
+/// somebody else's whenever its own is not there.
 pub(crate) fn named(key: &str, mut rows: Vec<(Row, Stored)>) -> Vec<(Row, Stored)> {
-    let in_full = |row: &Row| row.name == key || row.full_name() == key;
-    let without_kind = |row: &Row| {
-        KINDS
-            .iter()
-            .any(|kind| row.name.strip_prefix(kind).and_then(|rest| rest.strip_prefix('/')) == Some(key))
+    let rest = |name: &str| {
+        name.split_once('/').filter(|(kind, _)| KINDS.contains(kind)).map(|(_, rest)| String::from(rest))
     };
-    if rows.iter().any(|(row, _)| in_full(row)) {
-        rows.retain(|(row, _)| in_full(row));
-    } else {
-        rows.retain(|(row, _)| without_kind(row));
-    }
+    let is_full = rest(key).is_some();
+    rows.retain(|(row, _)| {
+        row.name == key || row.full_name() == key || (!is_full && rest(&row.name).as_deref() == Some(key))
+    });
     rows
 }
 

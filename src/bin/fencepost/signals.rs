@@ -18,6 +18,8 @@ pub(crate) struct Signals {
     quit: unix::Signal,
     user: [unix::Signal; 2],
     last: Option<Instant>,
+    /// When SIGINT and SIGTERM came first.
+    first: [Option<Instant>; 2],
 }
 
 /// A signal that has come.
@@ -35,7 +37,7 @@ pub(crate) enum Urgency {
     News,
     /// Something is to end.
     End,
-    /// Somebody is out of patience with what was to end.
+    /// It came before, and somebody is out of patience with what was to end.
     EndNow,
 }
 
@@ -51,6 +53,7 @@ impl Signals {
             quit: unix::signal(SignalKind::quit())?,
             user: [first?, second?],
             last: None,
+            first: [None; 2],
         })
     }
 
@@ -65,10 +68,15 @@ impl Signals {
             _ = first.recv() => return Heard { signal: Signal::USR1, urgency: Urgency::News },
             _ = second.recv() => return Heard { signal: Signal::USR2, urgency: Urgency::News },
         };
-        let urgency = match self.last.replace(Instant::now()) {
-            Some(last) if last.elapsed() > ECHO => Urgency::EndNow,
-            Some(_) | None => Urgency::End,
+        let now = Instant::now();
+        self.last = Some(now);
+        let first = match signal {
+            Signal::INT => *self.first[0].get_or_insert(now),
+            Signal::TERM => *self.first[1].get_or_insert(now),
+            // To some programs these are news, however often they come.
+            _ => now,
         };
+        let urgency = if now - first > ECHO { Urgency::EndNow } else { Urgency::End };
         Heard { signal, urgency }
     }
 

@@ -72,16 +72,17 @@ impl Desk {
     }
 
     fn end(&mut self, now: Instant, end: End) {
+        self.attempt.end(end);
         if let Some(since) = self.since.take() {
             self.meters.held(now.since(since));
         }
-        self.attempt.end(end);
     }
 
     fn granted(&mut self, now: Instant, token: FencingToken) {
         self.since = Some(now);
-        self.meters.grabbed(now.since(self.began));
+        // Who waits is woken before anything is counted.
         self.attempt.tenure.grant(token);
+        self.meters.grabbed(now.since(self.began));
     }
 
     /// What to ask so that nothing is held or wanted.
@@ -121,8 +122,8 @@ impl Caller<Locker> for Desk {
         match event {
             Event::Acquired(token) => self.granted(now, token),
             Event::Asked(notice) => {
+                self.attempt.asked.ask(notice.clone());
                 self.meters.asked(&notice.message);
-                self.attempt.asked.ask(notice);
             }
             Event::Preempted(notice) => self.end(now, End::Preempted(notice)),
             Event::TimedOut => self.end(now, End::TimedOut),

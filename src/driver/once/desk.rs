@@ -261,7 +261,7 @@ impl Caller<Machine> for Desk {
     }
 
     fn abandon(&mut self) {
-        self.abandoned = true;
+        (self.abandoned, self.callback) = (true, None);
         self.running.values().for_each(|running| running.signals.interrupt());
         self.about.clear();
         self.pages.clear();

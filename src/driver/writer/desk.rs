@@ -213,10 +213,11 @@ impl<K: Name> Caller<WriterLease<K>> for Desk<K> {
     fn abandon(&mut self) {
         self.running.values().for_each(|signals| signals.interrupt());
         self.sheets.clear();
-        if self.view.read(|view| view.state == State::Leader) {
+        let led = self.view.read(|view| view.state == State::Leader);
+        self.view.update(|view| (view.until, view.stopped) = (None, true));
+        if led {
             self.set_gauge(false);
         }
-        self.view.update(|view| (view.until, view.stopped) = (None, true));
     }
 
     fn doing(&self) -> Option<&'static str> {

@@ -147,70 +147,40 @@ impl Dial {
         }
     }
 
-    /// What comes of `make` on the first host where anything does, beginning with the one that would do last. Each has its share of the time, whatever it does with it:
-    /// one that has died says nothing.
-    async fn at_any<'a, T, F>(&'a self, make: impl Fn(&'a Config) -> F) -> Result<T, PostgresError>
-    where
-        F: Future<Output = Result<T, PostgresError>>,
-    {
+    /// A connection to the server that takes writes. Each host has its share of the time, beginning with the one that would do
+    /// last: one that has died says nothing.
+    pub(super) async fn connect(&self) -> Result<(Client, Connection), PostgresError> {
         let until = Instant::now() + self.options.call_max;
         let mut faults = Vec::new();
         let (count, first) = (self.hosts.len(), self.last.load(Ordering::Relaxed));
         for tried in 0..count {
             let (at, left) = ((first + tried) % count, u32::try_from(count - tried).unwrap_or(u32::MAX));
             let (host, waited) = (&self.hosts[at], until.saturating_duration_since(Instant::now()) / left);
-            match timeout(waited, make(host)).await {
-                Ok(Ok(made)) => {
+            match timeout(waited, host.connect(self.tls.clone())).await {
+                Ok(Ok(connected)) => {
                     self.last.store(at, Ordering::Relaxed);
-                    return Ok(made);
+                    return Ok(connected);
                 }
-                Ok(Err(fault)) => faults.push((place(host), fault)),
+                Ok(Err(fault)) => faults.push((host, told(&fault))),
                 Err(_) => {
-                    let server = place(host);
-                    faults
-                        .push((server.clone(), PostgresError::TimedOut { asked: "connect", server, waited }));
+                    faults.push((host, format!("no answer within its share of {:?}", self.options.call_max)))
                 }
             }
         }
-        Err(self.worst(faults))
-    }
-
-    /// What to say of hosts of which none would do.
-    fn worst(&self, mut faults: Vec<(String, PostgresError)>) -> PostgresError {
-        let lasts = |fault: &PostgresError| {
-            matches!(fault, PostgresError::Unfit { .. } | PostgresError::Newer { .. })
+        let said = match &faults[..] {
+            [(_, said)] => said.clone(),
+            all => all
+                .iter()
+                .map(|(host, said)| format!("{}: {said}", place(host)))
+                .collect::<Vec<_>>()
+                .join("; "),
         };
-        let at = faults.iter().position(|(_, fault)| lasts(fault)).or((faults.len() == 1).then_some(0));
-        if let Some(at) = at {
-            return faults.swap_remove(at).1;
-        }
-        let said = faults.into_iter().map(|(host, fault)| match fault {
-            PostgresError::Server { found, .. } => format!("{host}: {found}"),
-            PostgresError::TimedOut { .. } => {
-                format!("{host}: no answer within its share of {:?}", self.options.call_max)
-            }
-            fault => format!("{host}: {fault}"),
-        });
-        let said: Vec<_> = said.collect();
-        self.fault("connect", said.join("; "))
-    }
-
-    /// A connection to the server that takes writes.
-    pub(super) async fn connect(&self) -> Result<(Client, Connection), PostgresError> {
-        self.at_any(|host| self.connect_to(host)).await
-    }
-
-    async fn connect_to(&self, host: &Config) -> Result<(Client, Connection), PostgresError> {
-        host.connect(self.tls.clone()).await.map_err(self.refused("connect"))
+        Err(self.fault("connect", said))
     }
 
     /// A session that is ready for requests, and its connection.
     pub(super) async fn session(&self) -> Result<(Session, Connection), PostgresError> {
-        self.at_any(|host| self.session_on(host)).await
-    }
-
-    async fn session_on(&self, host: &Config) -> Result<(Session, Connection), PostgresError> {
-        let (client, mut connection) = self.connect_to(host).await?;
+        let (client, mut connection) = self.connect().await?;
         let ready = self.made_ready(client);
         tokio::pin!(ready);
         let ended = tokio::select! {
@@ -325,7 +295,9 @@ fn place(config: &Config) -> String {
             Host::Unix(path) => format!("{}:{port}", path.display()),
         }
     });
-    let hosts: Vec<String> = hosts.collect();
+    let addresses = config.get_hostaddrs().iter().map(ToString::to_string);
+    let hosts: Vec<String> =
+        if config.get_hosts().is_empty() { addresses.collect() } else { hosts.collect() };
     format!("{}/{}", hosts.join(","), config.get_dbname().unwrap_or_default())
 }
 
