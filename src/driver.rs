@@ -41,6 +41,7 @@ mod mutex;
 mod observe;
 mod once;
 mod pending;
+pub(crate) mod primitive;
 mod shared;
 mod signals;
 mod store;

@@ -43,9 +43,6 @@ pub mod locker;
 pub mod machine;
 pub mod mutex;
 pub mod once;
-#[cfg(feature = "tokio")]
-#[allow(clippy::disallowed_types, reason = "machines need no locks, whoever moves them does")]
-mod primitive;
 pub mod run;
 pub mod store;
 pub mod time;

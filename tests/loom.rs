@@ -28,6 +28,10 @@ mod timers {
     }
 }
 
+mod driver {
+    pub(crate) use super::primitive;
+}
+
 /// A clock that stands still.
 mod clock {
     use fencepost::time::StoreTime;

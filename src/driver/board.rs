@@ -5,7 +5,7 @@ use core::pin::Pin;
 use core::task::{Context, Poll, Waker};
 use std::vec::Vec;
 
-use crate::primitive::{Mutex, lock};
+use crate::driver::primitive::{Mutex, lock};
 
 /// A value that can be waited for.
 #[derive(Debug)]

@@ -27,9 +27,9 @@ use super::telling::{self, Word};
 use super::timers::Timed;
 use super::turns::Turns;
 use super::wire::{Wire, WireKey};
+use crate::driver::primitive::lock;
 use crate::engine::{EngineAnswer, EngineOp, Key, Reply, Request, Responder, Text, clock};
 use crate::machine::{AnswerOf, Effect, Effects, Input, OpOf};
-use crate::primitive::lock;
 use crate::store::StoreId;
 use crate::time::{Draw, Instant, Now, StoreTime};
 

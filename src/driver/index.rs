@@ -7,8 +7,8 @@ use std::vec::Vec;
 use super::pending::Pending;
 use super::telling::{self, Word};
 use super::timers::Timed;
+use crate::driver::primitive::{Mutex, lock};
 use crate::engine::{Ear, Hint};
-use crate::primitive::{Mutex, lock};
 
 /// A machine of the store, whatever its kind.
 pub(crate) trait Resident: Timed {

@@ -7,9 +7,9 @@ use tokio::task::JoinHandle;
 
 use super::index::{Index, Resident};
 use super::timers::Timers;
+use crate::driver::primitive::lock;
 use crate::engine::Engine;
 use crate::mutex::MutexTerms;
-use crate::primitive::lock;
 
 /// What all machines of a store share.
 #[derive(Debug)]

@@ -4,7 +4,7 @@
 //! steps the machine, in the order of its steps; it is taken away before anybody is told of the end, and never given back.
 
 use super::board::{Board, Wait};
-use crate::primitive::{AtomicU64, Ordering};
+use crate::driver::primitive::{AtomicU64, Ordering};
 
 /// Belief that was taken away, or spent.
 const OVER: u64 = 0;

@@ -10,8 +10,8 @@ use std::vec::Vec;
 
 use tokio::sync::Notify;
 
+use crate::driver::primitive::{AtomicU64, Ordering, lock};
 use crate::engine::clock;
-use crate::primitive::{AtomicU64, Ordering, lock};
 use crate::time::{Instant, Timestamp};
 
 /// Sleeps are cut into pieces of this length: the runtime's clock may stand still while the machine is suspended, ours does

@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use crate::primitive::{Mutex, lock};
+use crate::driver::primitive::{Mutex, lock};
 
 /// What is to be fed to one machine, in order.
 #[derive(Debug)]

@@ -18,7 +18,7 @@ use std::vec::Vec;
 use super::clock::Anchored;
 use super::survey::{Stored, Survey, Surveying};
 use super::{Ear, Engine, EngineAnswer, EngineOp, Hint, Reply, Request, Responder, Text};
-use crate::primitive::{AtomicBool, AtomicUsize, Mutex, Ordering, lock};
+use crate::driver::primitive::{AtomicBool, AtomicUsize, Mutex, Ordering, lock};
 use crate::store::{Answer, Entry, Expect, Limits, Op, Revision};
 use crate::time::{Span, StoreTime};
 
