@@ -75,7 +75,7 @@ mod meta;
 mod words;
 
 pub use config::{JobConfig, JobConfigError, JobTerms, Misfire, Overlap};
-pub use meta::{Meta, Outcome, Progress};
+pub use meta::{Dropped, Meta, Outcome, Progress};
 pub use words::{Call, Event, Misuse, Request};
 
 use crate::machine::{Effect, Effects, Identity, Input, Machine, Relocate};
@@ -107,8 +107,10 @@ enum Phase {
         until: Instant,
         for_lock: bool,
     },
+    /// `dropped`: what the claim that is under way drops.
     Trying {
         closing: bool,
+        dropped: Dropped,
     },
     /// `told`: the callback knows that it should end.
     Running {
@@ -232,8 +234,8 @@ impl Job {
                 self.close(out);
             }
             // Z3
-            (Phase::Trying { closing: false }, Request::Close) => {
-                self.phase = Phase::Trying { closing: true };
+            (Phase::Trying { closing: false, dropped }, Request::Close) => {
+                self.phase = Phase::Trying { closing: true, dropped };
                 self.run(terms, now, Input::Request(run::Request::Leave), out);
             }
             // Z4
@@ -247,7 +249,7 @@ impl Job {
             }
             // Z6
             (
-                Phase::Trying { closing: true }
+                Phase::Trying { closing: true, .. }
                 | Phase::Running { closing: true, .. }
                 | Phase::Settling { closing: true, .. },
                 Request::Close,
@@ -304,7 +306,7 @@ impl Job {
             }
             // W2
             Verdict::Run(_) => {
-                self.phase = Phase::Trying { closing: false };
+                self.phase = Phase::Trying { closing: false, dropped: Dropped::default() };
                 self.run(terms, now, Input::Request(run::Request::Enter), out);
             }
             // W3
@@ -359,13 +361,14 @@ impl Job {
                 self.run.step(&terms.run, now, Input::Request(answer), effects);
             }
             run::Event::Began { work, token } => {
-                let Phase::Trying { closing } = self.phase else { return };
+                let Phase::Trying { closing, dropped } = self.phase else { return };
                 // Y5
                 self.phase = Phase::Running { closing, told: false };
                 out.event(Event::Began {
                     occurrence: work.occurrence,
                     token,
                     runs: work.runs.saturating_sub(1),
+                    dropped,
                 });
                 if closing {
                     self.interrupt(out);
@@ -387,10 +390,11 @@ impl Job {
     }
 
     /// Y1, Y2: what to do about the record that was read under the lock.
-    fn decide(&self, terms: &JobTerms, found: Option<&Entry<Meta>>, at: StoreTime) -> run::Request<Meta> {
+    fn decide(&mut self, terms: &JobTerms, found: Option<&Entry<Meta>>, at: StoreTime) -> run::Request<Meta> {
         let found = found.map(|entry| &entry.record);
-        match (self.phase, meta::verdict(terms, at, found)) {
-            (Phase::Trying { closing: false }, Verdict::Run(occurrence)) => {
+        match (&mut self.phase, meta::verdict(terms, at, found)) {
+            (Phase::Trying { closing: false, dropped }, Verdict::Run(occurrence)) => {
+                *dropped = Dropped::by(terms, at, found, occurrence);
                 run::Request::Claim(Meta::claim(found, occurrence, at, self.run.name()))
             }
             (_, Verdict::Run(_) | Verdict::Wait(_) | Verdict::Anchor) => run::Request::Leave,
@@ -426,11 +430,11 @@ impl Job {
     fn ended(&mut self, terms: &JobTerms, now: Now, end: End, out: Out<'_>) {
         match (self.phase, end) {
             // Z7
-            (Phase::Trying { closing: true }, _) => self.close(out),
+            (Phase::Trying { closing: true, .. }, _) => self.close(out),
             // Y3
-            (Phase::Trying { closing: false }, End::Left | End::Ran(_)) => self.look(now, out),
+            (Phase::Trying { closing: false, .. }, End::Left | End::Ran(_)) => self.look(now, out),
             // Y4
-            (Phase::Trying { closing: false }, End::Contended | End::Refused | End::Lost) => {
+            (Phase::Trying { closing: false, .. }, End::Contended | End::Refused | End::Lost) => {
                 self.phase = Phase::Waiting { until: terms.run.mutex.poll().after(now), for_lock: true };
             }
             // X4, Z7

@@ -243,6 +243,16 @@ fn each_occurrence_is_run_by_one_of_three_processes_once() {
 }
 
 #[test]
+fn occurrences_that_are_not_run_are_told() {
+    let host = Host::new();
+    let script = "if [ -e $LOG ]; then kill -INT $PPID; else touch $LOG; sleep 2.5; fi";
+    let ended = host.run(&["every", "* * * * * *", "tick", "--json", "--", "sh", "-c", script]);
+    let told: Vec<Value> = err(&ended).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let dropped = told.iter().find(|told| told["event"] == "dropped").expect("two seconds passed by");
+    assert!(dropped["skipped"].as_u64().unwrap() >= 2, "{dropped}");
+}
+
+#[test]
 fn each_job_is_run_by_one_of_three_runners_once() {
     let host = Host::new();
     let script = "echo $FENCEPOST_SCHEDULER $FENCEPOST_KEY $FENCEPOST_ATTEMPT $(cat) >> $LOG";

@@ -9,7 +9,9 @@ use std::time::Duration;
 use fencepost::calendar::Schedule;
 #[cfg(feature = "cron")]
 use fencepost::job::Overlap;
-use fencepost::job::{Call, Event, Job, JobConfig, JobTerms, Meta, Misfire, Outcome, Progress, Request};
+use fencepost::job::{
+    Call, Dropped, Event, Job, JobConfig, JobTerms, Meta, Misfire, Outcome, Progress, Request,
+};
 use fencepost::lease::LeaseConfig;
 use fencepost::line::Owner;
 use fencepost::machine::{Effect, Identity, Input, Relocate};
@@ -49,8 +51,8 @@ impl Hero for Job {
             }
             Effect::Forget(call) => format!("forget {call:?}"),
             Effect::Publish(Freed) => String::from("publish freed"),
-            Effect::Event(Event::Began { occurrence, token, runs }) => {
-                format!("Began(@{}, {}, {runs})", ms(*occurrence), token.0)
+            Effect::Event(Event::Began { occurrence, token, runs, dropped }) => {
+                format!("Began(@{}, {}, {runs}{})", ms(*occurrence), token.0, tell_dropped(*dropped))
             }
             Effect::Event(Event::Ended { outcome, noted }) => format!("Ended({outcome:?}, {noted:?})"),
             Effect::Event(event) => format!("{event:?}"),
@@ -73,6 +75,11 @@ fn tell_call(call: Call, op: &Op<Key, Record<Meta>>) -> String {
         (Call::Run(run::Call::Lock(call)), op) => tell_lock(call, op),
         other => panic!("{other:?}"),
     }
+}
+
+fn tell_dropped(Dropped { missed, skipped }: Dropped) -> String {
+    let told = [(missed, "missed"), (skipped, "skipped")].into_iter().filter(|(times, _)| *times > 0);
+    told.map(|(times, how)| format!(", {times} {how}")).collect()
 }
 
 fn tell_meta(meta: &Meta) -> String {
@@ -353,7 +360,7 @@ fn v1_a_record_from_the_future_does_not_silence_the_job() {
     reading().at(10, found(READ, future, 3), "put @10 #4 running over r3");
 }
 
-/// A job on the hour whose record was found at `hh:mm`, and what it does.
+/// A job on the hour whose record was found at `hh:mm`, and what it runs: nothing, or an occurrence, by which others are dropped.
 #[cfg(feature = "cron")]
 #[track_caller]
 fn hourly(misfire: Misfire, overlap: Overlap, at: (u64, u64), meta: Meta, expected: &str) {
@@ -365,7 +372,9 @@ fn hourly(misfire: Misfire, overlap: Overlap, at: (u64, u64), meta: Meta, expect
         "" => drop(story.at(ms, found(Call::Look, meta, 3), "")),
         expected => {
             let reads = story.at(ms, found(Call::Look, meta, 3), "lock").at(ms, taken, "read");
-            drop(reads.at(ms, found(READ, meta, 3), &format!("put @{expected} #4 running over r3")));
+            let (occurrence, dropped) = expected.split_at(expected.find(',').unwrap_or(expected.len()));
+            let claims = reads.at(ms, found(READ, meta, 3), &format!("put @{occurrence} #4 running over r3"));
+            claims.at(ms, applied(CLAIM, 6), &format!("Began(@{occurrence}, 5, 3{dropped})"));
         }
     }
 }
@@ -406,7 +415,7 @@ fn v4_what_falls_due_during_a_run_overlaps() {
     let late =
         |overlap, expected: &str| hourly(Misfire::Skip, overlap, (4, 31), ran_until((4, 30)), expected);
     late(Overlap::Skip, "");
-    late(Overlap::BufferOne, &hour(4));
+    late(Overlap::BufferOne, &(hour(4) + ", 2 skipped"));
     // A run that caught up late does not overlap with what was missed before it began.
     let caught_up = Meta { started: millis(clock((4, 10))), ..ran_until((4, 20)) };
     let within = Misfire::CatchUp { within: Duration::from_secs(86_400) };
@@ -419,14 +428,75 @@ fn v7_what_was_missed_is_dropped_or_caught_up() {
     let missed =
         |misfire, at, expected: &str| hourly(misfire, Overlap::Skip, at, ran_until((1, 5)), expected);
     missed(Misfire::Skip, (5, 30), "");
-    missed(Misfire::Skip, (6, 1), &hour(6));
-    missed(Misfire::RunOnce, (5, 30), &hour(5));
+    missed(Misfire::Skip, (6, 1), &(hour(6) + ", 4 missed"));
+    missed(Misfire::RunOnce, (5, 30), &(hour(5) + ", 3 missed"));
     missed(Misfire::CatchUp { within: Duration::from_secs(86_400) }, (5, 30), &hour(2));
-    missed(Misfire::CatchUp { within: Duration::from_secs(9_000) }, (5, 30), &hour(3));
+    missed(Misfire::CatchUp { within: Duration::from_secs(9_000) }, (5, 30), &(hour(3) + ", 1 missed"));
     missed(Misfire::CatchUp { within: Duration::from_secs(60) }, (5, 30), "");
     // Whoever died over 1:00 leaves it unfinished, and the next one is run.
     let died = meta(clock((1, 0)), Progress::Running);
-    hourly(Misfire::RunOnce, Overlap::Skip, (5, 30), died, &hour(5));
+    hourly(Misfire::RunOnce, Overlap::Skip, (5, 30), died, &(hour(5) + ", 3 missed"));
+}
+
+#[cfg(feature = "cron")]
+#[test]
+fn what_is_dropped_is_told_by_whoever_runs_the_next_one() {
+    let run = |overlap, at, meta, expected: String| hourly(Misfire::RunOnce, overlap, at, meta, &expected);
+    let once = |at, meta, expected: String| run(Overlap::Skip, at, meta, expected);
+    // 2:00 and 3:00 fell due during the run, 4:00 and 5:00 while nobody was there.
+    once((6, 30), ran_until((3, 30)), hour(6) + ", 2 missed, 2 skipped");
+    once((5, 0), ran_until((4, 30)), hour(5) + ", 3 skipped");
+    run(Overlap::BufferOne, (4, 31), ran_until((4, 30)), hour(4) + ", 2 skipped");
+    // What was claimed was run, whatever became of it. What fell due when the job was first seen was not.
+    once((2, 30), meta(clock((1, 0)), Progress::Running), hour(2));
+    once((2, 30), meta(clock((1, 0)), Progress::Anchored), hour(2) + ", 1 missed");
+    once((2, 30), meta(clock((1, 1)), Progress::Anchored), hour(2));
+    // No more than so many are counted.
+    once((24 * 42, 30), ran_until((1, 5)), format!("{}, {} missed", hour(24 * 42), Dropped::MOST));
+}
+
+#[cfg(feature = "cron")]
+proptest! {
+    /// Whatever the policies, and whenever somebody looks, each occurrence is run once or dropped once.
+    #[test]
+    fn what_is_not_run_is_dropped_once(
+        policy in (0..3u64, any::<bool>()),
+        looks in prop::collection::vec((0..600u64, 0..400u64), 1..30),
+    ) {
+        let within = Duration::from_secs(5 * 3_600);
+        let misfire = [Misfire::Skip, Misfire::RunOnce, Misfire::CatchUp { within }][policy.0 as usize];
+        let overlap = if policy.1 { Overlap::BufferOne } else { Overlap::Skip };
+        let (mut now, mut accounted) = (30, 0);
+        let mut record = meta(clock((0, now)), Progress::Anchored);
+        for (pause, length) in looks {
+            now += pause;
+            if let Some((occurrence, dropped)) = runs_at(misfire, overlap, clock((0, now)), record) {
+                accounted += 1 + dropped.missed + dropped.skipped;
+                prop_assert_eq!(u64::from(accounted), occurrence / clock((1, 0)));
+                let started = millis(clock((0, now)));
+                now += length;
+                record = Meta { started, ..ended(occurrence, clock((0, now))) };
+            }
+        }
+    }
+}
+
+/// What a job on the hour runs that looks at this record then, and what is dropped by that.
+#[cfg(feature = "cron")]
+fn runs_at(misfire: Misfire, overlap: Overlap, now: u64, meta: Meta) -> Option<(u64, Dropped)> {
+    let schedule = Schedule::cron("0 * * * *", "UTC").expect("a schedule");
+    let terms = JobConfig { misfire, overlap, ..config(schedule) }.terms().expect("sound terms");
+    let mut tale = Tale::of(terms);
+    let read = |call| found(call, meta, 3);
+    let mut began = None;
+    for input in [START, read(Call::Look), applied(TAKE, 5), read(READ), applied(CLAIM, 6)] {
+        for effect in tale.step(millis(now), stamped(input, now)) {
+            if let Effect::Event(Event::Began { occurrence, dropped, .. }) = effect {
+                began = Some((ms(occurrence), dropped));
+            }
+        }
+    }
+    began
 }
 
 #[test]
@@ -447,7 +517,7 @@ impl Speech for Job {
     fn said(effect: &mut Effect<Job>, map: &mut impl Relocate) {
         match effect {
             Effect::Store { op, .. } => relocate_op(op, map),
-            Effect::Event(Event::Began { occurrence, token, runs: _ }) => {
+            Effect::Event(Event::Began { occurrence, token, runs: _, dropped: _ }) => {
                 map.store_time(occurrence);
                 let mut revision = Revision(token.0);
                 map.revision(&mut revision);

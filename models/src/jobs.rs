@@ -55,7 +55,7 @@ impl Subject for Job {
 
     fn told(event: &Event) -> Told {
         match event {
-            Event::Began { occurrence, token, runs: _ } => Told::Began(Run {
+            Event::Began { occurrence, token, runs: _, dropped: _ } => Told::Began(Run {
                 job: JobId(0),
                 occurrence: Some(Occurrence::At(*occurrence)),
                 attempt: 1,

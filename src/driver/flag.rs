@@ -109,10 +109,11 @@ impl Flag {
         error::long_enough(&limits, config.interval)?;
         let space = error::space(&limits, "flag", &config.name)?;
         let view = Arc::new(Board::new(View::default()));
-        let desk = Desk { name: config.name.clone(), view: view.clone(), asking: None, petition: None };
+        let (name, process) = (config.name.clone(), config.process.clone());
+        let desk = Desk { name, process, view: view.clone(), asking: None, petition: None };
         let cell = Cell::new(&store.core, space.into(), Arc::new(terms), |_| desk);
         let cell = cell.ok_or_else(|| SetupError::Closed { key: config.name.clone() })?;
-        set_gauge(&config.name, 0.0);
+        set_gauge(&config.name, &config.process, 0.0);
         cell.ask(Ask::Of(Request::Stand));
         Ok(Flag { line: Arc::new(Lifeline(cell)), view })
     }
@@ -226,6 +227,7 @@ type PetitionAnswer = Result<PetitionEnd, PetitionError>;
 #[derive(Debug)]
 pub(crate) struct Desk {
     name: String,
+    process: String,
     view: Arc<Board<View>>,
     /// Who has asked last. Whether the machine took it is known when the next one asks: it refuses at once.
     asking: Option<Sender<PetitionAnswer>>,
@@ -240,7 +242,7 @@ impl Desk {
         }
         self.view.update(|view| view.term = Some(Term { token, belief }));
         tracing::info!(target: "fencepost", flag = self.name, term = token.0, "flag raised");
-        set_gauge(&self.name, 1.0);
+        set_gauge(&self.name, &self.process, 1.0);
     }
 
     fn lower(&self) {
@@ -251,7 +253,7 @@ impl Desk {
             view.petitioner = None;
         });
         tracing::info!(target: "fencepost", flag = self.name, "flag lowered");
-        set_gauge(&self.name, 0.0);
+        set_gauge(&self.name, &self.process, 0.0);
     }
 
     fn is_closed(&self) -> bool {
@@ -266,8 +268,10 @@ impl Desk {
     }
 }
 
-fn set_gauge(name: &str, state: f64) {
-    metrics::gauge!("fencepost_flag_raised", "name" => String::from(name)).set(state);
+/// Shows whether this process leads, under the name that the flag of OCM's SDK has for that.
+fn set_gauge(name: &str, process: &str, state: f64) {
+    let labels = [("name", String::from(name)), ("process", String::from(process))];
+    metrics::gauge!("fencepost_leadership_flag_state", &labels).set(state);
 }
 
 impl Caller<machine::Flag> for Desk {

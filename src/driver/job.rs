@@ -8,13 +8,13 @@ use super::board::Board;
 use super::cell::{Caller, Cell};
 use super::error::{self, SetupError};
 use super::index::Resident;
-use super::observe::JobMeters;
+use super::observe::{DropMeters, JobMeters};
 use super::signals::Signals;
 use super::store::Store;
 use super::tasks::{self, Ended, Report, Run};
 use crate::engine::clock;
 use crate::job as machine;
-use crate::job::{Call, Event, JobConfig, Outcome, Request};
+use crate::job::{Call, Dropped, Event, JobConfig, Outcome, Request};
 use crate::machine::AnswerOf;
 use crate::store::{Answer, FencingToken};
 use crate::time::{Instant, StoreTime};
@@ -68,6 +68,7 @@ pub struct JobRun {
     occurrence: StoreTime,
     token: FencingToken,
     runs: u64,
+    dropped: Dropped,
     signals: Arc<Signals>,
 }
 
@@ -85,6 +86,11 @@ impl JobRun {
     /// How many runs there were before it, on all instances.
     pub fn runs(&self) -> u64 {
         self.runs
+    }
+
+    /// Which occurrences nobody will run any more, because this one is run.
+    pub fn dropped(&self) -> Dropped {
+        self.dropped
     }
 
     /// Whether the job's lock is held now; see [`Guard::is_held`](super::Guard::is_held).
@@ -130,7 +136,7 @@ impl Job {
             Box::pin(async { future.await.outcome() })
         });
         let group = config.mutex.metrics_group.as_deref().unwrap_or(key);
-        let (meters, is_closed) = (JobMeters::of(group), closed.clone());
+        let (meters, drops, is_closed) = (JobMeters::of(group), DropMeters::of(group), closed.clone());
         let cell = Cell::new(&store.core, space.into(), Arc::new(terms), |me| Desk {
             me: me.clone(),
             callback,
@@ -139,6 +145,7 @@ impl Job {
             closed: is_closed,
             abandoned: false,
             meters,
+            drops,
         });
         let cell = cell.ok_or_else(|| SetupError::Closed { key: key.into() })?;
         cell.ask(Ask::Start);
@@ -180,6 +187,7 @@ pub(crate) struct Desk {
     /// Nobody will wake the machine any more.
     abandoned: bool,
     meters: JobMeters,
+    drops: DropMeters,
 }
 
 struct Running {
@@ -195,6 +203,7 @@ impl Desk {
     fn begin(&mut self, since: Instant, run: JobRun) {
         let Some(cell) = self.me.upgrade() else { return };
         self.meters.began(self.answered.since(run.occurrence));
+        self.drops.count(run.dropped);
         self.running = Some(Running { signals: run.signals.clone(), since });
         let (callback, runtime) = (self.callback.clone(), cell.core().runtime().clone());
         let span = tasks::span(cell.space(), Some(run.token));
@@ -228,9 +237,9 @@ impl Caller<machine::Job> for Desk {
 
     fn event(&mut self, machine: &machine::Job, now: Instant, event: Event) -> Option<Request> {
         match event {
-            Event::Began { occurrence, token, runs } => {
+            Event::Began { occurrence, token, runs, dropped } => {
                 let signals = Arc::new(Signals::new(machine.until()));
-                self.begin(now, JobRun { occurrence, token, runs, signals });
+                self.begin(now, JobRun { occurrence, token, runs, dropped, signals });
             }
             Event::Interrupted => {
                 if let Some(running) = &self.running {

@@ -7,7 +7,7 @@ use std::string::String;
 
 use metrics::{Counter, Histogram, counter, histogram};
 
-use crate::job::Outcome;
+use crate::job::{Dropped, Outcome};
 use crate::run::Noted;
 use crate::time::{Instant, Span};
 
@@ -72,6 +72,31 @@ impl JobMeters {
     pub(crate) fn unknown(&self) {
         tracing::debug!(target: "fencepost", group = self.group, "outcome unknown");
         self.unknown.increment(1);
+    }
+}
+
+/// What is counted of the occurrences of a recurring job that nobody runs.
+#[derive(Debug)]
+pub(crate) struct DropMeters {
+    group: String,
+    missed: Counter,
+    skipped: Counter,
+}
+
+impl DropMeters {
+    /// The meters of the jobs that are counted under this name.
+    pub(crate) fn of(group: &str) -> DropMeters {
+        let counter = |reason: &'static str| counter!("fencepost_job_dropped_total", "group" => String::from(group), "reason" => reason);
+        DropMeters { missed: counter("missed"), skipped: counter("skipped"), group: String::from(group) }
+    }
+
+    /// A run begins, and these are left out.
+    pub(crate) fn count(&self, Dropped { missed, skipped }: Dropped) {
+        self.missed.increment(missed.into());
+        self.skipped.increment(skipped.into());
+        if missed > 0 || skipped > 0 {
+            tracing::warn!(target: "fencepost", group = self.group, missed, skipped, "occurrences dropped");
+        }
     }
 }
 

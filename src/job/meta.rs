@@ -79,6 +79,46 @@ impl Work for Meta {
     }
 }
 
+/// Occurrences that nobody will run any more, because a later one is run.
+///
+/// They are counted once: by whoever claims that later one. An occurrence whose claimant died is none of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub struct Dropped {
+    /// Those that nobody ran in time: see [`Misfire`].
+    pub missed: u32,
+    /// Those that fell due while an earlier one ran: see [`Overlap`].
+    pub skipped: u32,
+}
+
+impl Dropped {
+    /// No more than so many are counted at a time: after a year, a job of each second has missed 31 million.
+    pub const MOST: u32 = 1_000;
+
+    /// What is dropped if `occurrence` is run next, after what was found when the store's clock showed `at`.
+    pub(super) fn by(
+        terms: &JobTerms,
+        at: StoreTime,
+        found: Option<&Meta>,
+        occurrence: StoreTime,
+    ) -> Dropped {
+        let (schedule, mut dropped) = (&terms.config.schedule, Dropped::default());
+        let Some(last) = found.filter(|last| last.is_believed(terms, at)) else { return dropped };
+        // Only a run has had its own occurrence: what fell due at the very moment of an anchor was not run.
+        let before = match last.progress {
+            Progress::Anchored => last.occurrence - Span::from_nanos(1),
+            Progress::Running | Progress::Ended { .. } => last.occurrence,
+        };
+        let mut next = schedule.after(before);
+        for _ in 0..Dropped::MOST {
+            let Some(due) = next.filter(|due| *due < occurrence) else { break };
+            let count = if last.is_overlapped(due) { &mut dropped.skipped } else { &mut dropped.missed };
+            *count += 1;
+            next = schedule.after(due);
+        }
+        dropped
+    }
+}
+
 /// What a look at the record comes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
@@ -113,6 +153,11 @@ impl Meta {
             Progress::Anchored | Progress::Running => self.started,
             Progress::Ended { at, outcome: _ } => at.max(self.started),
         }
+    }
+
+    /// Whether what is due then fell due while this ran.
+    fn is_overlapped(&self, due: StoreTime) -> bool {
+        self.started < due && due <= self.end()
     }
 
     fn last(&self) -> Last {
@@ -161,7 +206,7 @@ pub(super) fn verdict(terms: &JobTerms, at: StoreTime, found: Option<&Meta>) -> 
 /// V4: what counts of the occurrences that fell due while the last run ran.
 fn overlapped(terms: &JobTerms, meta: &Meta, due: StoreTime) -> Option<StoreTime> {
     let (schedule, end) = (&terms.config.schedule, meta.end());
-    if due <= meta.started || due > end || schedule.until(end).is_none() {
+    if !meta.is_overlapped(due) || schedule.until(end).is_none() {
         return Some(due);
     }
     match terms.config.overlap {

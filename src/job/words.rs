@@ -4,7 +4,7 @@ use crate::run::{self, Noted};
 use crate::store::FencingToken;
 use crate::time::StoreTime;
 
-use super::Outcome;
+use super::{Dropped, Outcome};
 
 /// What a caller asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -29,6 +29,8 @@ pub enum Event {
         token: FencingToken,
         /// How many runs there were before it, on all instances.
         runs: u64,
+        /// Which occurrences are dropped by that.
+        dropped: Dropped,
     },
     /// The callback should end soon: its lock is lost, or the job is to be closed. It still has to be reported as
     /// finished.

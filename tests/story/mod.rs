@@ -143,7 +143,7 @@ pub(crate) fn millis<C>(ms: u64) -> Point<C> {
 }
 
 /// The input with the time of a store whose clock shows `ms`.
-fn stamped<M: Machine>(mut input: Input<M>, ms: u64) -> Input<M> {
+pub(crate) fn stamped<M: Machine>(mut input: Input<M>, ms: u64) -> Input<M> {
     if let Input::Reply { at, .. } = &mut input {
         *at = millis::<_>(ms);
     }

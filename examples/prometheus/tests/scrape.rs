@@ -175,7 +175,7 @@ async fn every_documented_name_is_scraped_and_no_other() {
         "fencepost_lock_losses_total{group=\"reports\",reason=\"too-long\"} 1",
         "fencepost_unknown_outcomes_total{group=\"reports\"} 1",
         "fencepost_job_runs_total{group=\"reports\",outcome=\"succeeded\",noted=\"recorded\"} 1",
-        "fencepost_flag_raised{name=\"boss\"} 1",
+        "fencepost_leadership_flag_state{name=\"boss\",process=\"boss-0\"} 1",
         "fencepost_writer_leads{name=\"routes\"} 1",
     ] {
         assert!(text.lines().any(|said| said == line), "{line} is not in:\n{text}");

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use fencepost::calendar::Schedule;
 use fencepost::driver::{Job, JobRun};
 use fencepost::engine::Engine;
-use fencepost::job::{JobConfig, Outcome, Overlap};
+use fencepost::job::{Dropped, JobConfig, Outcome, Overlap};
 use serde_json::json;
 
 use crate::args::{self, EveryArgs};
@@ -89,6 +89,7 @@ impl Runner {
         let occurrence = written(run.occurrence());
         let about = json!({ "key": self.name, "occurrence": occurrence, "token": run.token().0 });
         self.voice.event("began", about.clone());
+        self.tell_dropped(&run);
         let note =
             Note::leave(&self.engine, &format!("job/{}", self.name), run.token(), &self.who, &self.command);
         let variables = vec![
@@ -103,6 +104,20 @@ impl Runner {
         };
         note.remove().await;
         outcome(ended, &format!("{} of {occurrence}", self.name), about, self.voice)
+    }
+
+    fn tell_dropped(&self, run: &JobRun) {
+        let Dropped { missed, skipped } = run.dropped();
+        if missed > 0 || skipped > 0 {
+            let occurrence = written(run.occurrence());
+            let about =
+                json!({ "key": self.name, "before": occurrence, "missed": missed, "skipped": skipped });
+            let text = format!(
+                "{}: before {occurrence}, {missed} occurrences were missed and {skipped} skipped",
+                self.name
+            );
+            self.voice.warn("dropped", &text, about);
+        }
     }
 }
 
