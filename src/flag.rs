@@ -74,7 +74,7 @@
 mod config;
 mod words;
 
-pub use config::{FlagConfig, FlagConfigError, FlagProtection, FlagTerms};
+pub use config::{FlagConfig, FlagConfigBuilder, FlagConfigError, FlagProtection, FlagTerms};
 pub use words::{
     Call, Event, Leader, Lowered, Message, Misuse, NameError, PetitionEnd, Process, Record, Request,
 };

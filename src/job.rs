@@ -74,7 +74,7 @@ mod config;
 mod meta;
 mod words;
 
-pub use config::{JobConfig, JobConfigError, JobTerms, Misfire, Overlap};
+pub use config::{JobConfig, JobConfigBuilder, JobConfigError, JobTerms, Misfire, Overlap};
 pub use meta::{Dropped, Meta, Outcome, Progress};
 pub use words::{Call, Event, Misuse, Request};
 

@@ -30,6 +30,7 @@ extern crate alloc;
 #[cfg(feature = "std")]
 extern crate std;
 
+mod builder;
 pub mod calendar;
 mod docket;
 #[cfg(feature = "tokio")]

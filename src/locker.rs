@@ -75,7 +75,7 @@ mod key;
 mod standing;
 mod words;
 
-pub use config::{LockerConfig, LockerProtection, LockerTerms};
+pub use config::{LockerConfig, LockerConfigBuilder, LockerProtection, LockerTerms};
 pub use key::{LockKey, NotificationPayload, Part};
 pub use words::{Bid, Call, Contender, Event, Hint, Key, Loss, Misuse, Notice, Record, Request};
 

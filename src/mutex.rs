@@ -75,7 +75,7 @@
 mod config;
 mod words;
 
-pub use config::{Fairness, MutexConfig, MutexTerms};
+pub use config::{Fairness, MutexConfig, MutexConfigBuilder, MutexTerms};
 pub use words::{Call, Event, Freed, Loss, Misuse, Patience, Release, Request};
 
 use crate::lease::{Lease, LeaseTerms, Protection};

@@ -95,7 +95,7 @@ mod config;
 mod task;
 mod words;
 
-pub use config::{Backoff, Delivery, OnceConfig, OnceTerms};
+pub use config::{Backoff, Delivery, OnceConfig, OnceConfigBuilder, OnceTerms};
 pub use task::{State, Task};
 pub use words::{
     Call, Declined, Event, JobKey, KEY_CHARS_MAX, Key, KeyError, Message, Misuse, PROPS_BYTES_MAX, Request,

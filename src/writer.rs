@@ -94,7 +94,9 @@ mod config;
 mod desk;
 mod words;
 
-pub use config::{Arbiter, Backoff, WriterConfig, WriterConfigError, WriterProtection, WriterTerms};
+pub use config::{
+    Arbiter, Backoff, WriterConfig, WriterConfigBuilder, WriterConfigError, WriterProtection, WriterTerms,
+};
 pub use words::{End, Event, Misuse, Request, State, Unit, WorkId, WorkResult};
 
 use crate::line::{Key, Owner};

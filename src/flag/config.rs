@@ -4,6 +4,7 @@ use core::time::Duration;
 
 use alloc::string::String;
 
+use crate::builder::builder;
 use crate::lease::{ConfigError, Jittered, LeaseConfig, Protection, first_where};
 use crate::mutex::{Fairness, MutexConfig, MutexTerms};
 use crate::time::{Ppm, Span};
@@ -105,7 +106,31 @@ pub enum FlagConfigError {
     },
 }
 
+builder! {
+    /// Builds a [`FlagConfig`]: what is not set stays at its default.
+    FlagConfigBuilder of FlagConfig, or FlagConfigError;
+    /// See [`FlagConfig::interval`].
+    interval(Duration) sets interval;
+    /// See [`FlagConfig::check_interval`].
+    check_interval(Duration) sets check_interval;
+    /// See [`FlagConfig::timeout`].
+    timeout(Duration) sets timeout;
+    /// See [`FlagConfig::jitter`].
+    jitter(Ppm) sets jitter;
+    /// See [`FlagConfig::drift`].
+    drift(Ppm) sets drift;
+    /// See [`FlagConfig::delay_bound`].
+    delay_bound(Duration) sets delay_bound;
+    /// See [`FlagConfig::standby`].
+    standby(bool) sets standby;
+}
+
 impl FlagConfig {
+    /// Begins with a flag of that name for that process, and everything else by default.
+    pub fn builder(name: &str, process: &str) -> FlagConfigBuilder {
+        FlagConfigBuilder(FlagConfig::new(name, process))
+    }
+
     /// A flag of that name for that process, and everything else by default.
     pub fn new(name: &str, process: &str) -> FlagConfig {
         FlagConfig {

@@ -2,6 +2,7 @@
 
 use core::time::Duration;
 
+use crate::builder::builder;
 use crate::calendar::{Schedule, ScheduleError};
 use crate::lease::{ConfigError, positive};
 use crate::mutex::{Fairness, MutexConfig};
@@ -76,7 +77,27 @@ pub enum JobConfigError {
     Schedule(#[from] ScheduleError),
 }
 
+builder! {
+    /// Builds a [`JobConfig`]: what is not set stays at its default.
+    JobConfigBuilder of JobConfig, or JobConfigError;
+    /// See [`JobConfig::misfire`].
+    misfire(Misfire) sets misfire;
+    /// See [`JobConfig::grace`].
+    grace(Duration) sets grace;
+    /// See [`JobConfig::overlap`].
+    overlap(Overlap) sets overlap;
+    /// See [`JobConfig::look_interval`].
+    look_interval(Duration) sets look_interval;
+    /// See [`JobConfig::mutex`].
+    mutex(MutexConfig) sets mutex;
+}
+
 impl JobConfig {
+    /// Begins with a job on this schedule, and everything else by default.
+    pub fn builder(schedule: Schedule) -> JobConfigBuilder {
+        JobConfigBuilder(JobConfig::new(schedule))
+    }
+
     /// A job on this schedule, and everything else by default.
     pub fn new(schedule: Schedule) -> JobConfig {
         JobConfig {

@@ -2,6 +2,7 @@
 
 use core::time::Duration;
 
+use crate::builder::builder;
 use crate::lease::{ConfigError, Jittered, LeaseTerms, positive};
 use crate::mutex::{Fairness, MutexConfig, MutexTerms};
 use crate::time::{Instant, Span};
@@ -63,7 +64,29 @@ impl Default for LockerConfig {
     }
 }
 
+builder! {
+    /// Builds a [`LockerConfig`]: what is not set stays at its default, and what is set to `None` is switched off.
+    LockerConfigBuilder of LockerConfig, or ConfigError;
+    /// See [`LockerConfig::mutex`].
+    mutex(MutexConfig) sets mutex;
+    /// See [`LockerConfig::lock_timeout`].
+    lock_timeout(impl Into<Option<Duration>>) sets lock_timeout;
+    /// See [`LockerConfig::max_lock_duration`].
+    max_lock_duration(impl Into<Option<Duration>>) sets max_lock_duration;
+    /// See [`LockerConfig::preemption_timeout`].
+    preemption_timeout(impl Into<Option<Duration>>) sets preemption_timeout;
+    /// See [`LockerConfig::lock_delay`].
+    lock_delay(impl Into<Option<Duration>>) sets lock_delay;
+    /// See [`LockerConfig::storm_bound`].
+    storm_bound(impl Into<Option<Duration>>) sets storm_bound;
+}
+
 impl LockerConfig {
+    /// Begins with everything at its default.
+    pub fn builder() -> LockerConfigBuilder {
+        LockerConfigBuilder(LockerConfig::default())
+    }
+
     /// Checks the configuration and works out its terms.
     ///
     /// # Errors

@@ -4,8 +4,9 @@ use core::time::Duration;
 
 use alloc::string::String;
 
+use crate::builder::builder;
 use crate::lease::{ConfigError, Jittered, LeaseConfig, LeaseTerms, positive};
-use crate::time::Span;
+use crate::time::{Ppm, Span};
 
 /// Who enters next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
@@ -47,7 +48,55 @@ impl Default for MutexConfig {
     }
 }
 
+builder! {
+    /// Builds a [`MutexConfig`]: what is not set stays at its default.
+    MutexConfigBuilder of MutexConfig, or ConfigError;
+    /// See [`LeaseConfig::ttl`].
+    ttl(Duration) sets lease.ttl;
+    /// See [`LeaseConfig::refresh_interval`].
+    refresh_interval(Duration) sets lease.refresh_interval;
+    /// See [`LeaseConfig::jitter`].
+    jitter(Ppm) sets lease.jitter;
+    /// See [`LeaseConfig::renew_timeout`].
+    renew_timeout(Duration) sets lease.renew_timeout;
+    /// See [`LeaseConfig::drift`].
+    drift(Ppm) sets lease.drift;
+    /// See [`LeaseConfig::delay_bound`].
+    delay_bound(Duration) sets lease.delay_bound;
+    /// See [`MutexConfig::poll_interval`].
+    poll_interval(Duration) sets poll_interval;
+    /// See [`MutexConfig::fairness`].
+    fairness(Fairness) sets fairness;
+    /// See [`MutexConfig::lock_delay`].
+    lock_delay(Duration) sets lock_delay;
+}
+
+impl MutexConfigBuilder {
+    /// See [`MutexConfig::metrics_group`].
+    pub fn metrics_group(mut self, group: impl Into<String>) -> Self {
+        self.0.metrics_group = Some(group.into());
+        self
+    }
+}
+
 impl MutexConfig {
+    /// Begins with everything at its default.
+    ///
+    /// ```
+    /// use core::time::Duration;
+    /// use fencepost::mutex::{Fairness, MutexConfig};
+    ///
+    /// let config = MutexConfig::builder().ttl(Duration::from_secs(30)).fairness(Fairness::Fifo).build()?;
+    /// assert_eq!(config.lease.ttl, Duration::from_secs(30));
+    ///
+    /// let refused = MutexConfig::builder().ttl(Duration::from_secs(4)).build().unwrap_err();
+    /// assert!(refused.to_string().ends_with("smallest change: ttl 15s, or refresh_interval 1.333s"), "{refused}");
+    /// # Ok::<(), fencepost::lease::ConfigError>(())
+    /// ```
+    pub fn builder() -> MutexConfigBuilder {
+        MutexConfigBuilder(MutexConfig::default())
+    }
+
     /// Checks the configuration: `terms` for those who only want to know.
     ///
     /// # Errors

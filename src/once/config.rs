@@ -2,6 +2,7 @@
 
 use core::time::Duration;
 
+use crate::builder::builder;
 use crate::lease::{ConfigError, positive};
 use crate::mutex::{Fairness, MutexConfig};
 #[cfg(feature = "ablation")]
@@ -75,7 +76,27 @@ pub struct OnceConfig {
     pub ablated: Option<JobProtection>,
 }
 
+builder! {
+    /// Builds a [`OnceConfig`]: what is not set stays at its default.
+    OnceConfigBuilder of OnceConfig, or ConfigError;
+    /// See [`OnceConfig::slots`].
+    slots(u16) sets slots;
+    /// See [`OnceConfig::page`].
+    page(u32) sets page;
+    /// See [`OnceConfig::refresh_interval`].
+    refresh_interval(Duration) sets refresh_interval;
+    /// See [`OnceConfig::retention`].
+    retention(Duration) sets retention;
+    /// See [`OnceConfig::mutex`].
+    mutex(MutexConfig) sets mutex;
+}
+
 impl OnceConfig {
+    /// Begins with a scheduler with this delivery, and everything else by default.
+    pub fn builder(delivery: Delivery) -> OnceConfigBuilder {
+        OnceConfigBuilder(OnceConfig::new(delivery))
+    }
+
     /// A scheduler with this delivery, and everything else by default.
     pub fn new(delivery: Delivery) -> OnceConfig {
         OnceConfig {

@@ -2,6 +2,7 @@
 
 use core::time::Duration;
 
+use crate::builder::builder;
 use crate::lease::{ConfigError, positive};
 use crate::mutex::{Fairness, MutexConfig, MutexTerms};
 use crate::time::{Draw, Instant, Ppm, Span};
@@ -150,7 +151,27 @@ impl Backoff {
     }
 }
 
+builder! {
+    /// Builds a [`WriterConfig`]: what is not set stays at its default.
+    WriterConfigBuilder of WriterConfig, or WriterConfigError;
+    /// See [`WriterConfig::term`].
+    term(Duration) sets term;
+    /// See [`WriterConfig::retry_interval`].
+    retry_interval(Duration) sets retry_interval;
+    /// See [`WriterConfig::backoff`].
+    backoff(Backoff) sets backoff;
+    /// See [`WriterConfig::slots`].
+    slots(u16) sets slots;
+    /// See [`WriterConfig::arbiter`].
+    arbiter(Arbiter) sets arbiter;
+}
+
 impl WriterConfig {
+    /// Begins with everything at its default.
+    pub fn builder() -> WriterConfigBuilder {
+        WriterConfigBuilder(WriterConfig::default())
+    }
+
     /// Checks the configuration and works out its terms.
     ///
     /// # Errors

@@ -25,11 +25,8 @@ async fn main() -> Result<(), Error> {
         return Err("usage: cron-fleet STORE CRON-EXPRESSION TIME-ZONE".into());
     };
     let store = Store::open(address).await?;
-    let config = JobConfig {
-        // If all of them were down at noon, nobody makes up for noon; by default, the latest occurrence is run late.
-        misfire: Misfire::Skip,
-        ..JobConfig::new(Schedule::cron(expression, zone)?)
-    };
+    // If all of them were down at noon, nobody makes up for noon; by default, the latest occurrence is run late.
+    let config = JobConfig::builder(Schedule::cron(expression, zone)?).misfire(Misfire::Skip).build()?;
     let zone = TimeZone::get(zone)?;
     let job = Job::schedule(&store, "report", config, move |run| report(run, zone.clone()))?;
     tokio::signal::ctrl_c().await?;

@@ -13,7 +13,6 @@ use std::time::Duration;
 
 use fenced_resource::Page;
 use fencepost::driver::blocking::{Mutex, Store};
-use fencepost::lease::LeaseConfig;
 use fencepost::mutex::MutexConfig;
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
@@ -22,13 +21,10 @@ fn main() -> Result<(), Error> {
     let folder = PathBuf::from(std::env::args_os().nth(1).ok_or("usage: fenced-resource FOLDER")?);
     let page = Page::open(&folder.join("page.db"))?;
     let store = Store::open(&format!("sqlite:{}", folder.join("locks.db").display()))?;
-    let lease = LeaseConfig {
-        ttl: Duration::from_secs(6),
-        refresh_interval: Duration::from_secs(2),
-        renew_timeout: Duration::from_secs(1),
-        ..LeaseConfig::default()
-    };
-    let mutex = Mutex::new(&store, "page", MutexConfig { lease, ..MutexConfig::default() })?;
+    let secs = Duration::from_secs;
+    let config =
+        MutexConfig::builder().ttl(secs(6)).refresh_interval(secs(2)).renew_timeout(secs(1)).build()?;
+    let mutex = Mutex::new(&store, "page", config)?;
 
     let guard = mutex.lock()?;
     writeln!(io::stdout(), "holding, token {}", guard.token().0)?;

@@ -20,7 +20,7 @@ async fn main() -> Result<(), Error> {
     serve_metrics(([127, 0, 0, 1], 9_000).into())?;
     let store = Store::open("memory:").await?;
     // Of many locks one group makes one series.
-    let grouped = MutexConfig { metrics_group: Some("accounts".into()), ..MutexConfig::default() };
+    let grouped = MutexConfig::builder().metrics_group("accounts").build()?;
     let accounts =
         ["alice", "bob"].map(|name| Mutex::new(&store, &format!("account/{name}"), grouped.clone()));
     let [alice, bob] = accounts;
