@@ -1,17 +1,21 @@
 //! Random walks: requests of all kinds about a few keys, held against the twin step by step.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use fencepost::engine::EngineOp;
 use fencepost::store::{Answer, Op, Revision};
 use fencepost::time::Span;
 use proptest::prelude::*;
+use proptest::strategy::Union;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
+use proptest_state_machine::ReferenceStateMachine;
 
 use crate::cases::{Examiner, key, put};
 use crate::twin::{Breach, Rule};
 
 /// Which revision a request names.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Named {
+enum Named {
     /// The newest that the key has had.
     Newest,
     /// An earlier one.
@@ -24,7 +28,7 @@ pub(crate) enum Named {
 
 /// One step of a walk.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Step {
+enum Step {
     /// Reads a key.
     Get(u8),
     /// Writes a key that is absent; lives for so many milliseconds.
@@ -43,32 +47,72 @@ pub(crate) enum Step {
     Wait(u64),
 }
 
-const KEYS: u8 = 3;
+const KEYS: usize = 3;
 
-fn named() -> impl Strategy<Value = Named> {
-    prop_oneof![
-        6 => Just(Named::Newest),
-        2 => Just(Named::Earlier),
-        1 => Just(Named::Other),
-        1 => Just(Named::Zero),
-    ]
+/// Which walks there are. What is known of the store before a walk is taken is how often each key will have been written by then,
+/// so how many revisions of it there may be to name: whether a write is applied depends on who has died meanwhile.
+struct Walks;
+
+impl ReferenceStateMachine for Walks {
+    type State = [u32; KEYS];
+    type Transition = Step;
+
+    fn init_state() -> BoxedStrategy<[u32; KEYS]> {
+        Just([0; KEYS]).boxed()
+    }
+
+    fn transitions(written: &[u32; KEYS]) -> BoxedStrategy<Step> {
+        let written = *written;
+        let key = || 0..KEYS as u8;
+        let named = move || key().prop_flat_map(move |key| (Just(key), named(written[usize::from(key)])));
+        let lives = || prop_oneof![Just(None), (1u64..12).prop_map(Some), Just(Some(60_000))];
+        let step = prop_oneof![
+            4 => key().prop_map(Step::Get),
+            6 => (key(), lives()).prop_map(|(key, ttl)| Step::Create(key, ttl)),
+            4 => (named(), lives()).prop_map(|((key, named), ttl)| Step::Replace(key, named, ttl)),
+            4 => (named(), 1u64..12).prop_map(|((key, named), ttl)| Step::Renew(key, named, ttl)),
+            4 => named().prop_map(|(key, named)| Step::Delete(key, named)),
+            2 => (key(), 0u32..4).prop_map(|(key, limit)| Step::List(key, limit)),
+            1 => (0u8..2).prop_map(Step::Move),
+            2 => (0u64..8).prop_map(Step::Wait),
+        ];
+        step.boxed()
+    }
+
+    /// What is left of a walk that is made smaller still names what there may be.
+    fn preconditions(written: &[u32; KEYS], step: &Step) -> bool {
+        match *step {
+            Step::Replace(key, named, _) | Step::Renew(key, named, _) | Step::Delete(key, named) => {
+                written[usize::from(key)] >= named.writes()
+            }
+            Step::Get(_) | Step::Create(..) | Step::List(..) | Step::Move(_) | Step::Wait(_) => true,
+        }
+    }
+
+    fn apply(mut written: [u32; KEYS], step: &Step) -> [u32; KEYS] {
+        if let Step::Create(key, _) | Step::Replace(key, ..) = *step {
+            written[usize::from(key)] += 1;
+        }
+        written
+    }
 }
 
-/// All walks.
-pub(crate) fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let key = || 0..KEYS;
-    let lives = || prop_oneof![Just(None), (1u64..12).prop_map(Some), Just(Some(60_000))];
-    let step = prop_oneof![
-        4 => key().prop_map(Step::Get),
-        6 => (key(), lives()).prop_map(|(key, ttl)| Step::Create(key, ttl)),
-        4 => (key(), named(), lives()).prop_map(|(key, named, ttl)| Step::Replace(key, named, ttl)),
-        4 => (key(), named(), 1u64..12).prop_map(|(key, named, ttl)| Step::Renew(key, named, ttl)),
-        4 => (key(), named()).prop_map(|(key, named)| Step::Delete(key, named)),
-        2 => (key(), 0u32..4).prop_map(|(key, limit)| Step::List(key, limit)),
-        1 => (0u8..2).prop_map(Step::Move),
-        2 => (0u64..8).prop_map(Step::Wait),
-    ];
-    proptest::collection::vec(step, 1..40)
+impl Named {
+    /// How many writes there must have been, for there to be such a revision.
+    fn writes(self) -> u32 {
+        match self {
+            Named::Newest => 1,
+            Named::Earlier => 2,
+            Named::Other | Named::Zero => 0,
+        }
+    }
+}
+
+/// What can be named of a key that was written so often.
+fn named(written: u32) -> impl Strategy<Value = Named> {
+    let all = [(6, Named::Newest), (2, Named::Earlier), (1, Named::Other), (1, Named::Zero)];
+    let possible = all.into_iter().filter(|(_, named)| written >= named.writes());
+    Union::new_weighted(possible.map(|(weight, named)| (weight, Just(named))).collect())
 }
 
 /// The walks that every examination takes: the same ones each time.
@@ -79,10 +123,10 @@ pub(crate) fn at_random(of: &mut Examiner<'_>) -> Result<(), Breach> {
     let walks = std::cell::Cell::new(0);
     let of = std::cell::RefCell::new(of);
     let broken = std::cell::Cell::new(None);
-    let walked = runner.run(&steps(), |steps| {
+    let walked = runner.run(&Walks::sequential_strategy(1..40), |(_, steps, taken)| {
         walks.set(walks.get() + 1);
         let mut of = of.borrow_mut();
-        walk(&mut of, &format!("{place}/{}", walks.get()), &steps).map_err(|breach| {
+        walk(&mut of, &format!("{place}/{}", walks.get()), &steps, taken.as_deref()).map_err(|breach| {
             let told = TestCaseError::fail(breach.to_string());
             broken.set(Some(breach));
             told
@@ -95,11 +139,17 @@ pub(crate) fn at_random(of: &mut Examiner<'_>) -> Result<(), Breach> {
     }
 }
 
-/// Takes one walk.
-pub(crate) fn walk(of: &mut Examiner<'_>, place: &str, steps: &[Step]) -> Result<(), Breach> {
-    let mut given = [[Revision(0); 2]; KEYS as usize];
+/// Takes one walk, and counts the steps that were taken: what comes after a broken rule need not be made smaller.
+fn walk(
+    of: &mut Examiner<'_>,
+    place: &str,
+    steps: &[Step],
+    taken: Option<&AtomicUsize>,
+) -> Result<(), Breach> {
+    let mut given = [[Revision(0); 2]; KEYS];
     of.space = format!("{place}/0").into();
     for step in steps {
+        taken.map(|taken| taken.fetch_add(1, Ordering::SeqCst));
         match *step {
             Step::Move(space) => of.space = format!("{place}/{space}").into(),
             Step::Wait(ms) => of.wait_until(of.twin.last() + Span::from_millis(ms))?,
@@ -117,7 +167,7 @@ pub(crate) fn walk(of: &mut Examiner<'_>, place: &str, steps: &[Step]) -> Result
     Ok(())
 }
 
-fn op(step: Step, given: &[[Revision; 2]; KEYS as usize]) -> EngineOp {
+fn op(step: Step, given: &[[Revision; 2]; KEYS]) -> EngineOp {
     let name = |at: u8| ["a", "ab", "b"][usize::from(at)];
     let ttl = |ms: u64| Span::from_millis(ms);
     let revision = |at: u8, named| match named {
