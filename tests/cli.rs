@@ -492,6 +492,28 @@ fn the_help_has_every_verb_examples_and_statuses() {
 }
 
 #[test]
+fn every_verb_has_a_manual_page_and_shells_can_complete() {
+    let host = Host::new();
+    let page = out(&host.run(&["man"]));
+    for told in [".TH fencepost 1", ".SH EXAMPLES", ".SH ENVIRONMENT", ".SH \"EXIT STATUS\"", "128+N"] {
+        assert!(page.contains(told), "{told} is missing in:\n{page}");
+    }
+    let folder = host.path("man1");
+    let into = folder.display().to_string();
+    let refused = host.run(&["man", "--into", &into]);
+    assert_eq!(refused.status.code(), Some(71));
+    assert!(err(&refused).contains(&into), "{}", err(&refused));
+    fs::create_dir(&folder).unwrap();
+    assert_eq!(host.status(&["man", "--into", &into]), Some(0));
+    for page in ["fencepost.1", "fencepost-lock.1", "fencepost-once-schedule.1"] {
+        let text = fs::read_to_string(folder.join(page)).unwrap();
+        assert!(text.contains("EXIT STATUS") && !text.contains("EXTRA"), "{page}:\n{text}");
+    }
+    assert!(out(&host.run(&["completions", "bash"])).contains("_fencepost()"));
+    assert_eq!(host.status(&["completions", "cmd"]), Some(64));
+}
+
+#[test]
 fn torture_is_handed_over_to_the_program_beside() {
     let host = Host::new();
     let own = host.path("fencepost");

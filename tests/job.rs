@@ -457,6 +457,8 @@ fn what_is_dropped_is_told_by_whoever_runs_the_next_one() {
 
 #[cfg(feature = "cron")]
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     /// Whatever the policies, and whenever somebody looks, each occurrence is run once or dropped once.
     #[test]
     fn what_is_not_run_is_dropped_once(

@@ -1,9 +1,11 @@
 //! The command line. What stands here is what `--help` says.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 use fencepost::lease::LeaseConfig;
 use fencepost::mutex::{Fairness, MutexConfig};
 
@@ -69,6 +71,10 @@ pub(crate) enum Verb {
     /// Torture a store with real processes, and judge what they did. Needs fencepost-torture.
     #[command(disable_help_flag = true)]
     Torture(TortureArgs),
+    /// Print the manual page, for `man -l -`, or write those of all verbs into a folder.
+    Man(ManArgs),
+    /// Print what a shell needs to complete the command line.
+    Completions(CompletionsArgs),
 }
 
 impl Verb {
@@ -82,7 +88,7 @@ impl Verb {
             Verb::Ls(args) => args.common.voice(),
             Verb::Show(args) => args.common.voice(),
             Verb::Release(args) => args.common.voice(),
-            Verb::Torture(_) => Voice { json: false, quiet: false },
+            Verb::Torture(_) | Verb::Man(_) | Verb::Completions(_) => Voice { json: false, quiet: false },
         }
     }
 }
@@ -92,6 +98,19 @@ pub(crate) struct TortureArgs {
     /// As `fencepost torture --help` has them.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "OPTIONS")]
     pub(crate) args: Vec<OsString>,
+}
+
+#[derive(Args)]
+pub(crate) struct ManArgs {
+    /// The folder: /usr/local/share/man/man1, say.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) into: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub(crate) struct CompletionsArgs {
+    /// The shell. Say `source <(fencepost completions bash)` in ~/.bashrc, or write it to where it looks for such files.
+    pub(crate) shell: Shell,
 }
 
 #[derive(Args)]

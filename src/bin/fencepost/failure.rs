@@ -61,6 +61,8 @@ pub(crate) enum Failure {
         "cannot run fencepost-torture: {source}; it is installed beside fencepost with `cargo install --path torture`"
     )]
     Torture { source: io::Error },
+    #[error("manual pages cannot be written to {folder}: {source}; accepted: a folder that is there")]
+    Pages { folder: String, source: io::Error },
     #[error("{0}")]
     Usage(String),
     #[error("{0}")]
@@ -103,7 +105,7 @@ impl Failure {
                 NOT_FOUND
             }
             Failure::Spawn { .. } | Failure::Torture { .. } => NOT_EXECUTABLE,
-            Failure::Start(_) | Failure::System(_) => SYSTEM,
+            Failure::Start(_) | Failure::System(_) | Failure::Pages { .. } => SYSTEM,
         }
     }
 }

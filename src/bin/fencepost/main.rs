@@ -18,6 +18,7 @@ mod holder;
 mod lock;
 mod look;
 mod once;
+mod pages;
 mod release;
 mod rows;
 mod session;
@@ -60,6 +61,8 @@ async fn carry_out(verb: &Verb, voice: Voice) -> Result<u8, Failure> {
         Verb::Show(args) => look::show(args).await,
         Verb::Release(args) => release::run(args, voice).await,
         Verb::Torture(args) => Err(torture::run(args)),
+        Verb::Man(args) => pages::man(args),
+        Verb::Completions(args) => pages::completions(args),
     }
 }
 
