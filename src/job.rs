@@ -395,7 +395,7 @@ impl Job {
         match (&mut self.phase, meta::verdict(terms, at, found)) {
             (Phase::Trying { closing: false, dropped }, Verdict::Run(occurrence)) => {
                 *dropped = Dropped::by(terms, at, found, occurrence);
-                run::Request::Claim(Meta::claim(found, occurrence, at, self.run.name()))
+                run::Request::Claim(Meta::claim(terms, found, occurrence, at, self.run.name()))
             }
             (_, Verdict::Run(_) | Verdict::Wait(_) | Verdict::Anchor) => run::Request::Leave,
         }

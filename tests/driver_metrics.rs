@@ -167,7 +167,7 @@ async fn occurrences_that_nobody_ran_are_counted_by_whoever_runs_the_next_one() 
     let last = StoreTime::from_nanos(now.as_nanos() / hour.as_nanos() * hour.as_nanos()) - hour * 3;
     let progress = Progress::Ended { at: last, outcome: Outcome::Succeeded };
     let owner = Owner { identity: Identity(1), attempt: 1 };
-    let meta = Meta { occurrence: last, started: last, progress, runs: 1, owner };
+    let meta = Meta { occurrence: last, started: last, busy_since: None, progress, runs: 1, owner };
     let record = serde_json::to_string(&Record::Work(meta)).unwrap();
     let mut key = Vec::new();
     Key::Work.write(&mut key);

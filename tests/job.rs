@@ -132,7 +132,8 @@ fn found(call: Call, meta: Meta, revision: u64) -> Input<Job> {
 
 /// A run of another one's.
 fn meta(at: u64, progress: Progress) -> Meta {
-    Meta { occurrence: millis(at), started: millis(at), progress, runs: 3, owner: STRANGER }
+    let busy_since = None;
+    Meta { occurrence: millis(at), started: millis(at), busy_since, progress, runs: 3, owner: STRANGER }
 }
 
 fn ended(at: u64, end: u64) -> Meta {
@@ -142,7 +143,8 @@ fn ended(at: u64, end: u64) -> Meta {
 /// The claim that the hero has made at its `attempt`.
 fn mine(at: u64, runs: u64, attempt: u32) -> Meta {
     let owner = Owner { identity: ME, attempt };
-    Meta { occurrence: millis(at), started: millis(at), progress: Progress::Running, runs, owner }
+    let (busy_since, progress) = (None, Progress::Running);
+    Meta { occurrence: millis(at), started: millis(at), busy_since, progress, runs, owner }
 }
 
 fn looking() -> Tale {
@@ -364,8 +366,7 @@ fn v1_a_record_from_the_future_does_not_silence_the_job() {
 #[cfg(feature = "cron")]
 #[track_caller]
 fn hourly(misfire: Misfire, overlap: Overlap, at: (u64, u64), meta: Meta, expected: &str) {
-    let schedule = Schedule::cron("0 * * * *", "UTC").expect("a schedule");
-    let terms = JobConfig { misfire, overlap, ..config(schedule) }.terms().expect("sound terms");
+    let terms = JobConfig { misfire, overlap, ..hours() }.terms().expect("sound terms");
     let (ms, taken) = (clock(at), applied(TAKE, 5));
     let story = Tale::of(terms).at(ms, START, "look");
     match expected {
@@ -420,6 +421,37 @@ fn v4_what_falls_due_during_a_run_overlaps() {
     let caught_up = Meta { started: millis(clock((4, 10))), ..ran_until((4, 20)) };
     let within = Misfire::CatchUp { within: Duration::from_secs(86_400) };
     hourly(within, Overlap::Skip, (4, 21), caught_up, &hour(2));
+    // One that went on with that does with what fell due since: 5:00 to 7:00, but not 3:00 and 4:00.
+    let busy_since = Some(millis(clock((4, 10))));
+    let busy = |occurrence, started: (u64, u64)| Meta {
+        started: millis(clock(started)),
+        busy_since,
+        ..ended(clock(occurrence), clock((7, 20)))
+    };
+    hourly(within, Overlap::Skip, (7, 21), busy((2, 0), (5, 30)), &hour(3));
+    hourly(within, Overlap::Skip, (7, 21), busy((4, 0), (6, 30)), "");
+    hourly(within, Overlap::Skip, (8, 0), busy((4, 0), (6, 30)), &(hour(8) + ", 3 skipped"));
+    hourly(within, Overlap::BufferOne, (7, 21), busy((4, 0), (6, 30)), &(hour(7) + ", 2 skipped"));
+}
+
+#[cfg(feature = "cron")]
+#[test]
+fn v4_a_run_that_makes_up_for_another_keeps_the_job_busy() {
+    let terms = JobConfig { misfire: Misfire::CatchUp { within: Duration::from_secs(86_400) }, ..hours() };
+    let terms = terms.terms().expect("sound terms");
+    let claims = |at: (u64, u64), last: Meta, since: Option<(u64, u64)>| {
+        let (claim, _) = runs_at(&terms, clock(at), last).expect("something is due");
+        assert_eq!(claim.busy_since, since.map(|since| millis(clock(since))), "{claim:?}");
+    };
+    // It was idle when 2:00 came.
+    claims((2, 0), ran_until((1, 5)), None);
+    // 2:00 and 3:00 were missed; 2:00 was run at 3:10, and 3:00 waits for its end.
+    let late = Meta { started: millis(clock((3, 10))), ..ended(clock((2, 0)), clock((3, 50))) };
+    claims((3, 51), late, Some((3, 10)));
+    let later = Meta { busy_since: Some(millis(clock((3, 5)))), ..late };
+    claims((3, 51), later, Some((3, 5)));
+    // Nobody was there after that.
+    claims((5, 30), late, None);
 }
 
 #[cfg(feature = "cron")]
@@ -433,6 +465,14 @@ fn v7_what_was_missed_is_dropped_or_caught_up() {
     missed(Misfire::CatchUp { within: Duration::from_secs(86_400) }, (5, 30), &hour(2));
     missed(Misfire::CatchUp { within: Duration::from_secs(9_000) }, (5, 30), &(hour(3) + ", 1 missed"));
     missed(Misfire::CatchUp { within: Duration::from_secs(60) }, (5, 30), "");
+    // What overlapped is no better for being late.
+    let busy = Meta { started: millis(clock((3, 30))), ..ended(clock((1, 0)), clock((9, 0))) };
+    hourly(Misfire::RunOnce, Overlap::Skip, (9, 1), busy, &(hour(3) + ", 1 missed"));
+    hourly(Misfire::Skip, Overlap::Skip, (9, 1), busy, "");
+    hourly(Misfire::RunOnce, Overlap::BufferOne, (9, 0), busy, &(hour(9) + ", 2 missed, 5 skipped"));
+    let within = Misfire::CatchUp { within: Duration::from_secs(7_200) };
+    hourly(within, Overlap::Skip, (9, 1), busy, "");
+    hourly(within, Overlap::Skip, (10, 0), busy, &(hour(10) + ", 2 missed, 6 skipped"));
     // Whoever died over 1:00 leaves it unfinished, and the next one is run.
     let died = meta(clock((1, 0)), Progress::Running);
     hourly(Misfire::RunOnce, Overlap::Skip, (5, 30), died, &(hour(5) + ", 3 missed"));
@@ -447,6 +487,8 @@ fn what_is_dropped_is_told_by_whoever_runs_the_next_one() {
     once((6, 30), ran_until((3, 30)), hour(6) + ", 2 missed, 2 skipped");
     once((5, 0), ran_until((4, 30)), hour(5) + ", 3 skipped");
     run(Overlap::BufferOne, (4, 31), ran_until((4, 30)), hour(4) + ", 2 skipped");
+    // One that was buffered, and nobody came.
+    run(Overlap::BufferOne, (6, 30), ran_until((3, 30)), hour(6) + ", 3 missed, 1 skipped");
     // What was claimed was run, whatever became of it. What fell due when the job was first seen was not.
     once((2, 30), meta(clock((1, 0)), Progress::Running), hour(2));
     once((2, 30), meta(clock((1, 0)), Progress::Anchored), hour(2) + ", 1 missed");
@@ -455,50 +497,84 @@ fn what_is_dropped_is_told_by_whoever_runs_the_next_one() {
     once((24 * 42, 30), ran_until((1, 5)), format!("{}, {} missed", hour(24 * 42), Dropped::MOST));
 }
 
+/// A job on the hour.
+#[cfg(feature = "cron")]
+fn hours() -> JobConfig {
+    config(Schedule::cron("0 * * * *", "UTC").expect("a schedule"))
+}
+
+/// What a job runs that looks at this record then, and what is dropped by that: its new record, but for the end.
+#[cfg(feature = "cron")]
+fn runs_at(terms: &JobTerms, now: u64, meta: Meta) -> Option<(Meta, Dropped)> {
+    let mut tale = Tale::of(terms.clone());
+    let read = |call| found(call, meta, 3);
+    let (mut claim, mut began) = (None, None);
+    for input in [START, read(Call::Look), applied(TAKE, 5), read(READ), applied(CLAIM, 6)] {
+        for effect in tale.step(millis(now), stamped(input, now)) {
+            match effect {
+                Effect::Store { call: CLAIM, op: Op::PutIf { record: Record::Work(meta), .. }, .. } => {
+                    claim = Some(meta);
+                }
+                Effect::Event(Event::Began { dropped, .. }) => began = Some(dropped),
+                _ => {}
+            }
+        }
+    }
+    claim.zip(began)
+}
+
+#[cfg(feature = "cron")]
+const MISFIRES: [Misfire; 3] =
+    [Misfire::Skip, Misfire::RunOnce, Misfire::CatchUp { within: Duration::from_secs(5 * 3_600) }];
+
 #[cfg(feature = "cron")]
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Whatever the policies, and whenever somebody looks, each occurrence is run once or dropped once.
+    /// Whatever the policies, and whenever somebody looks: each occurrence is run once or dropped once, none is run later than a
+    /// policy has it, and none that fell due during a run is, but for the one that is buffered.
     #[test]
-    fn what_is_not_run_is_dropped_once(
-        policy in (0..3u64, any::<bool>()),
-        looks in prop::collection::vec((0..600u64, 0..400u64), 1..30),
+    fn what_is_not_run_is_dropped_once_and_what_is_run_is_not_late(
+        policy in (prop::sample::select(MISFIRES.to_vec()), prop::sample::select(vec![Overlap::Skip, Overlap::BufferOne])),
+        looks in prop::collection::vec((prop_oneof![Just(0), 0..600u64], prop_oneof![0..100u64, 0..400u64]), 1..40),
     ) {
-        let within = Duration::from_secs(5 * 3_600);
-        let misfire = [Misfire::Skip, Misfire::RunOnce, Misfire::CatchUp { within }][policy.0 as usize];
-        let overlap = if policy.1 { Overlap::BufferOne } else { Overlap::Skip };
+        let (misfire, overlap) = policy;
+        let terms = JobConfig { misfire, overlap, ..hours() }.terms().expect("sound terms");
         let (mut now, mut accounted) = (30, 0);
         let mut record = meta(clock((0, now)), Progress::Anchored);
+        // The runs without a rest between them, from when to when.
+        let mut runs: Vec<(u64, u64)> = Vec::new();
         for (pause, length) in looks {
             now += pause;
-            if let Some((occurrence, dropped)) = runs_at(misfire, overlap, clock((0, now)), record) {
-                accounted += 1 + dropped.missed + dropped.skipped;
-                prop_assert_eq!(u64::from(accounted), occurrence / clock((1, 0)));
-                let started = millis(clock((0, now)));
-                now += length;
-                record = Meta { started, ..ended(occurrence, clock((0, now))) };
+            if pause > 1 {
+                runs.clear();
             }
-        }
-    }
-}
+            let Some((claim, dropped)) = runs_at(&terms, clock((0, now)), record) else { continue };
+            let due = ms(claim.occurrence) / 60_000;
+            accounted += 1 + dropped.missed + dropped.skipped;
+            prop_assert_eq!(u64::from(accounted), due / 60, "{:?}", dropped);
 
-/// What a job on the hour runs that looks at this record then, and what is dropped by that.
-#[cfg(feature = "cron")]
-fn runs_at(misfire: Misfire, overlap: Overlap, now: u64, meta: Meta) -> Option<(u64, Dropped)> {
-    let schedule = Schedule::cron("0 * * * *", "UTC").expect("a schedule");
-    let terms = JobConfig { misfire, overlap, ..config(schedule) }.terms().expect("sound terms");
-    let mut tale = Tale::of(terms);
-    let read = |call| found(call, meta, 3);
-    let mut began = None;
-    for input in [START, read(Call::Look), applied(TAKE, 5), read(READ), applied(CLAIM, 6)] {
-        for effect in tale.step(millis(now), stamped(input, now)) {
-            if let Effect::Event(Event::Began { occurrence, dropped, .. }) = effect {
-                began = Some((ms(occurrence), dropped));
-            }
+            let during = runs.iter().any(|(began, ended)| *began < due && due <= *ended);
+            let is_buffered = overlap == Overlap::BufferOne && runs.last().is_some_and(|(_, end)| due + 60 > *end);
+            prop_assert!(!during || is_buffered, "{due} fell due in {runs:?}");
+            let late = if during { 0 } else { now - due };
+            let is_late = match misfire {
+                Misfire::Skip => late > 1,
+                Misfire::CatchUp { .. } => late > 300,
+                // The latest that did not fall due during a run, if it was not in time.
+                Misfire::RunOnce => late > 1 && (due + 60..=now).step_by(60).any(|later| {
+                    !runs.iter().any(|(began, ended)| *began < later && later <= *ended)
+                }),
+            };
+            prop_assert!(!is_late, "{due} is run at {now}, after {runs:?}");
+
+            let began = now;
+            now += length;
+            runs.push((began, now));
+            let progress = Progress::Ended { at: millis(clock((0, now))), outcome: Outcome::Succeeded };
+            record = Meta { progress, ..claim };
         }
     }
-    began
 }
 
 #[test]
@@ -538,10 +614,12 @@ fn a_meta() -> impl Strategy<Value = Meta> {
     let outcome = prop::sample::select(vec![Outcome::Succeeded, Outcome::Failed, Outcome::Interrupted]);
     let end = (0..200_000u64, outcome).prop_map(|(at, outcome)| Progress::Ended { at: millis(at), outcome });
     let progress = prop_oneof![Just(Progress::Anchored), Just(Progress::Running), end];
-    (0..200_000u64, 0..200_000u64, progress, 0..3u64, an_owner()).prop_map(
-        |(occurrence, started, progress, runs, owner)| Meta {
+    let busy = prop::option::of((0..200_000u64).prop_map(millis));
+    (0..200_000u64, 0..200_000u64, busy, progress, 0..3u64, an_owner()).prop_map(
+        |(occurrence, started, busy_since, progress, runs, owner)| Meta {
             occurrence: millis(occurrence),
             started: millis(started),
+            busy_since,
             progress,
             runs,
             owner,

@@ -88,7 +88,7 @@ impl JobRun {
         self.runs
     }
 
-    /// Which occurrences nobody will run any more, because this one is run.
+    /// How many occurrences nobody will run any more, because this one is run.
     pub fn dropped(&self) -> Dropped {
         self.dropped
     }

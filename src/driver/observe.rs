@@ -94,8 +94,10 @@ impl DropMeters {
     pub(crate) fn count(&self, Dropped { missed, skipped }: Dropped) {
         self.missed.increment(missed.into());
         self.skipped.increment(skipped.into());
-        if missed > 0 || skipped > 0 {
-            tracing::warn!(target: "fencepost", group = self.group, missed, skipped, "occurrences dropped");
+        if missed > 0 {
+            tracing::warn!(target: "fencepost", group = self.group, missed, skipped, "occurrences missed");
+        } else if skipped > 0 {
+            tracing::debug!(target: "fencepost", group = self.group, skipped, "occurrences skipped");
         }
     }
 }

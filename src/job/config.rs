@@ -30,7 +30,8 @@ pub enum Misfire {
     },
 }
 
-/// What becomes of occurrences that fall due while an earlier one still runs.
+/// What becomes of occurrences that fall due while the job is busy: while an earlier one runs, or one that was missed is
+/// made up for right after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
 pub enum Overlap {
@@ -45,7 +46,8 @@ pub enum Overlap {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
 pub struct JobConfig {
-    /// When it is due.
+    /// When it is due. To a job whose schedule is changed, the record of its last run stands: what the new schedule had since then
+    /// was missed.
     pub schedule: Schedule,
     /// What becomes of an occurrence that was missed. Default: the latest is run, once.
     pub misfire: Misfire,

@@ -5,15 +5,19 @@
 //! | V1 | none, or one that is not believed | due at once | run it |
 //! | V2 | none, or one that is not believed | later | note when the job was first seen, then V3 |
 //! | V3 | any other | none, or the next one later | wait |
-//! | V4 | any other | due, and fell due while the last run ran | [`Overlap`]: look at the first after its end, or at the last before it |
+//! | V4 | any other | due, and fell due while the job was busy | [`Overlap`]: look at the first after its end, or at the last before it |
 //! | V5 | any other | due, not later than the grace | run it |
 //! | V6 | any other | missed, but follows from the last run | run it, as of now: how long ago it was due counts no more |
-//! | V7 | any other | missed | [`Misfire`] |
+//! | V7 | any other | missed | [`Misfire`], of those that did not overlap |
 //!
 //! A record is not believed if a moment in it lies further ahead of the store's clock than the schedule's period: it
 //! was written when a clock was wrong, and would silence the job until then.
+//!
+//! The job is busy from the beginning of a run to its end, and longer if the next run, within the grace, is of an occurrence that was
+//! due by then: runs that make up for what was missed do not make what falls due meanwhile missed, too. One that is buffered
+//! is due when the job has time for it.
 
-use crate::calendar::Last;
+use crate::calendar::{Last, Schedule};
 use crate::line::Owner;
 use crate::machine::Relocate;
 use crate::run::{JobProtection, Work};
@@ -58,6 +62,9 @@ pub struct Meta {
     pub occurrence: StoreTime,
     /// When it was claimed, or earlier: the store's time when that was decided.
     pub started: StoreTime,
+    /// Since when the job is busy, if it was when this run began: what fell due since then has overlapped.
+    #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
+    pub busy_since: Option<StoreTime>,
     /// How far it has come.
     pub progress: Progress,
     /// How many runs have begun.
@@ -70,6 +77,7 @@ impl Work for Meta {
     fn relocate(&mut self, map: &mut impl Relocate) {
         map.store_time(&mut self.occurrence);
         map.store_time(&mut self.started);
+        self.busy_since.iter_mut().for_each(|since| map.store_time(since));
         match &mut self.progress {
             Progress::Anchored | Progress::Running => {}
             Progress::Ended { at, outcome: _ } => map.store_time(at),
@@ -79,19 +87,19 @@ impl Work for Meta {
     }
 }
 
-/// Occurrences that nobody will run any more, because a later one is run.
+/// How many occurrences nobody will run any more, because a later one is run.
 ///
-/// They are counted once: by whoever claims that later one. An occurrence whose claimant died is none of them.
+/// They are counted once: by whoever claims that later one. An occurrence whose claimant died or lost its lock is none of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub struct Dropped {
     /// Those that nobody ran in time: see [`Misfire`].
     pub missed: u32,
-    /// Those that fell due while an earlier one ran: see [`Overlap`].
+    /// Those that fell due while the job was busy: see [`Overlap`].
     pub skipped: u32,
 }
 
 impl Dropped {
-    /// No more than so many are counted at a time: after a year, a job of each second has missed 31 million.
+    /// No more than so many of each are counted at a time: after a year, a job of each second has missed 31 million.
     pub const MOST: u32 = 1_000;
 
     /// What is dropped if `occurrence` is run next, after what was found when the store's clock showed `at`.
@@ -101,22 +109,31 @@ impl Dropped {
         found: Option<&Meta>,
         occurrence: StoreTime,
     ) -> Dropped {
-        let (schedule, mut dropped) = (&terms.config.schedule, Dropped::default());
-        let Some(last) = found.filter(|last| last.is_believed(terms, at)) else { return dropped };
+        let schedule = &terms.config.schedule;
+        let Some(last) = found.filter(|last| last.is_believed(terms, at)) else { return Dropped::default() };
         // Only a run has had its own occurrence: what fell due at the very moment of an anchor was not run.
-        let before = match last.progress {
+        let after = match last.progress {
             Progress::Anchored => last.occurrence - Span::from_nanos(1),
             Progress::Running | Progress::Ended { .. } => last.occurrence,
         };
-        let mut next = schedule.after(before);
-        for _ in 0..Dropped::MOST {
-            let Some(due) = next.filter(|due| *due < occurrence) else { break };
-            let count = if last.is_overlapped(due) { &mut dropped.skipped } else { &mut dropped.missed };
-            *count += 1;
-            next = schedule.after(due);
-        }
-        dropped
+        let (busy, end, until) = (last.busy_since(), last.end(), occurrence - Span::from_nanos(1));
+        let count = |after, until| count(schedule, after, until);
+        let missed = count(after, busy.min(until)) + count(after.max(end), until);
+        let skipped = count(after.max(busy), end.min(until));
+        // One that was buffered was to be run after all.
+        let buffered = match terms.config.overlap {
+            Overlap::Skip => 0,
+            Overlap::BufferOne => u32::from(end <= until).min(skipped),
+        };
+        Dropped { missed: Dropped::MOST.min(missed + buffered), skipped: skipped - buffered }
     }
+}
+
+/// How many occurrences there are after the one moment, and not after the other.
+fn count(schedule: &Schedule, after: StoreTime, until: StoreTime) -> u32 {
+    let next = |at: &StoreTime| schedule.after(*at).filter(|due| *due <= until);
+    let due = core::iter::successors(next(&after), next);
+    due.zip(1..=Dropped::MOST).map(|(_, count)| count).last().unwrap_or(0)
 }
 
 /// What a look at the record comes to.
@@ -133,13 +150,21 @@ pub(super) enum Verdict {
 impl Meta {
     /// What says since when the job is known.
     pub(super) fn anchor(at: StoreTime, owner: Owner) -> Meta {
-        Meta { occurrence: at, started: at, progress: Progress::Anchored, runs: 0, owner }
+        Meta { occurrence: at, started: at, busy_since: None, progress: Progress::Anchored, runs: 0, owner }
     }
 
     /// The claim of `occurrence`, over what was found.
-    pub(super) fn claim(found: Option<&Meta>, occurrence: StoreTime, at: StoreTime, owner: Owner) -> Meta {
+    pub(super) fn claim(
+        terms: &JobTerms,
+        found: Option<&Meta>,
+        occurrence: StoreTime,
+        at: StoreTime,
+        owner: Owner,
+    ) -> Meta {
         let runs = found.map_or(0, |meta| meta.runs).saturating_add(1);
-        Meta { occurrence, started: at, progress: Progress::Running, runs, owner }
+        let busy = found.filter(|last| last.is_busy_for(terms, occurrence, at));
+        let busy_since = busy.map(Meta::busy_since);
+        Meta { occurrence, started: at, busy_since, progress: Progress::Running, runs, owner }
     }
 
     /// This claim, with its outcome.
@@ -155,9 +180,19 @@ impl Meta {
         }
     }
 
-    /// Whether what is due then fell due while this ran.
+    /// Since when the job is busy, as far as is known.
+    fn busy_since(&self) -> StoreTime {
+        self.busy_since.unwrap_or(self.started)
+    }
+
+    /// Whether what is due then fell due while the job was busy.
     fn is_overlapped(&self, due: StoreTime) -> bool {
-        self.started < due && due <= self.end()
+        self.busy_since() < due && due <= self.end()
+    }
+
+    /// Whether the job is still busy when this occurrence is run: it had to wait for the end of this run, and no longer.
+    fn is_busy_for(&self, terms: &JobTerms, occurrence: StoreTime, at: StoreTime) -> bool {
+        self.progress != Progress::Anchored && occurrence <= self.end() && at.since(self.end()) <= terms.grace
     }
 
     fn last(&self) -> Last {
@@ -197,13 +232,13 @@ pub(super) fn verdict(terms: &JobTerms, at: StoreTime, found: Option<&Meta>) -> 
     };
     let next = next.and_then(|next| overlapped(terms, meta, next));
     match next {
-        Some(due) if due <= at => due_at(terms, at, due, meta.end()),
+        Some(due) if due <= at => due_at(terms, at, meta, due),
         // V3
         later => Verdict::Wait(later),
     }
 }
 
-/// V4: what counts of the occurrences that fell due while the last run ran.
+/// V4: what counts of the occurrences that fell due while the job was busy.
 fn overlapped(terms: &JobTerms, meta: &Meta, due: StoreTime) -> Option<StoreTime> {
     let (schedule, end) = (&terms.config.schedule, meta.end());
     if !meta.is_overlapped(due) || schedule.until(end).is_none() {
@@ -215,19 +250,24 @@ fn overlapped(terms: &JobTerms, meta: &Meta, due: StoreTime) -> Option<StoreTime
     }
 }
 
-/// V5, V6, V7: an occurrence is due; was it missed? One that had to wait for the last run's end was due only then.
-fn due_at(terms: &JobTerms, at: StoreTime, due: StoreTime, end: StoreTime) -> Verdict {
+/// V5, V6, V7: an occurrence is due; was it missed? One that is buffered was due only when the job had time for it.
+fn due_at(terms: &JobTerms, at: StoreTime, meta: &Meta, due: StoreTime) -> Verdict {
     let schedule = &terms.config.schedule;
-    let is_in_time = |due: StoreTime| at.since(due.max(end)) <= terms.grace;
+    let is_in_time = |due: StoreTime| {
+        let since = if meta.is_overlapped(due) { meta.end() } else { due };
+        at.since(since) <= terms.grace
+    };
     // V5
     if is_in_time(due) {
         return Verdict::Run(due);
     }
     // V6
-    let Some(latest) = schedule.until(at).filter(|latest| *latest >= due) else { return Verdict::Run(at) };
+    let Some(latest) = latest(terms, at, meta).filter(|latest| *latest >= due) else {
+        return Verdict::Run(at);
+    };
     // V7
     match terms.config.misfire {
-        Misfire::Skip if at.since(latest) <= terms.grace => Verdict::Run(latest),
+        Misfire::Skip if is_in_time(latest) => Verdict::Run(latest),
         Misfire::Skip => Verdict::Wait(schedule.after(at)),
         Misfire::RunOnce => Verdict::Run(latest),
         Misfire::CatchUp { within } => {
@@ -235,10 +275,21 @@ fn due_at(terms: &JobTerms, at: StoreTime, due: StoreTime, end: StoreTime) -> Ve
             if due >= oldest {
                 return Verdict::Run(due);
             }
-            match schedule.after(oldest - Span::from_nanos(1)) {
+            let next = schedule.after(oldest - Span::from_nanos(1));
+            match next.and_then(|next| overlapped(terms, meta, next)) {
                 Some(due) if due <= at => Verdict::Run(due),
                 later => Verdict::Wait(later),
             }
         }
+    }
+}
+
+/// The latest occurrence that may be run.
+fn latest(terms: &JobTerms, at: StoreTime, meta: &Meta) -> Option<StoreTime> {
+    let schedule = &terms.config.schedule;
+    let latest = schedule.until(at)?;
+    match terms.config.overlap {
+        Overlap::Skip if meta.is_overlapped(latest) => schedule.until(meta.busy_since()),
+        Overlap::Skip | Overlap::BufferOne => Some(latest),
     }
 }

@@ -29,7 +29,7 @@ pub enum Event {
         token: FencingToken,
         /// How many runs there were before it, on all instances.
         runs: u64,
-        /// Which occurrences are dropped by that.
+        /// How many occurrences are dropped by that.
         dropped: Dropped,
     },
     /// The callback should end soon: its lock is lost, or the job is to be closed. It still has to be reported as

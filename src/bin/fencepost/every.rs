@@ -112,10 +112,8 @@ impl Runner {
             let occurrence = written(run.occurrence());
             let about =
                 json!({ "key": self.name, "before": occurrence, "missed": missed, "skipped": skipped });
-            let text = format!(
-                "{}: before {occurrence}, {missed} occurrences were missed and {skipped} skipped",
-                self.name
-            );
+            let text =
+                format!("{}: not run before {occurrence}: {missed} missed, {skipped} skipped", self.name);
             self.voice.warn("dropped", &text, about);
         }
     }

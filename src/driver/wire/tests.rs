@@ -125,7 +125,14 @@ fn the_format_is_pinned() {
     let owner = Owner { identity: Identity(7), attempt: 3 };
     let progress = Progress::Ended { at: at(30), outcome: Outcome::Succeeded };
     check::<<Job as Wire>::Record>(
-        Record::Work(Meta { occurrence: at(10), started: at(20), progress, runs: 4, owner }),
+        Record::Work(Meta {
+            occurrence: at(10),
+            started: at(20),
+            busy_since: None,
+            progress,
+            runs: 4,
+            owner,
+        }),
         r#"{"Work":{"occurrence":10,"started":20,"progress":{"ended":{"at":30,"outcome":"succeeded"}},"runs":4,"owner":{"identity":7,"attempt":3}}}"#,
     );
     type Scheduler = Once<JobKey, Payload>;
