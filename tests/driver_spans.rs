@@ -121,3 +121,52 @@ fn whatever_a_callback_logs_stands_in_the_span_of_its_run() {
     ];
     assert_eq!(log.lines(), expected);
 }
+
+/// Level, text and fields of each event that stands in these lines.
+fn events(source: &str) -> Vec<(String, String, Vec<String>)> {
+    let mut events = Vec::new();
+    for call in source.split("tracing::").skip(1) {
+        let Some((level, rest)) = call.split_once("!(") else { continue };
+        if !["trace", "debug", "info", "warn", "error"].contains(&level) {
+            continue;
+        }
+        // The text is all that is quoted, but for the target; before it come the fields.
+        let rest = rest.replacen("target: \"fencepost\",", "", 1);
+        let mut quoted = rest.split('"');
+        let (args, text) = (quoted.next().unwrap(), quoted.next().unwrap());
+        let args = args.split(',').map(str::trim);
+        let args = args.filter(|arg| !arg.is_empty() && !arg.starts_with("parent:"));
+        let name =
+            |arg: &str| arg.split('=').next().unwrap().trim().trim_start_matches(['%', '?']).to_owned();
+        events.push((text.into(), level.into(), args.map(name).collect()));
+    }
+    events
+}
+
+#[test]
+fn every_event_stands_in_the_table_with_its_fields_and_no_other() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut folders = vec![root.join("src")];
+    let mut said = std::collections::BTreeSet::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                said.extend(events(&std::fs::read_to_string(path).unwrap()));
+            }
+        }
+    }
+    let docs = std::fs::read_to_string(root.join("docs/operations.md")).unwrap();
+    let rows = docs.lines().skip_while(|line| !line.starts_with("| event | level"));
+    let rows = rows.take_while(|line| !line.starts_with("## "));
+    let documented: std::collections::BTreeSet<_> = rows
+        .filter_map(|row| {
+            let cells: Vec<_> = row.strip_prefix("| `")?.split(" | ").collect();
+            let fields = cells[2].split('`').skip(1).step_by(2).map(String::from).collect::<Vec<_>>();
+            Some((cells[0].trim_end_matches('`').to_owned(), cells[1].to_owned(), fields))
+        })
+        .collect();
+    assert_eq!(said, documented);
+}

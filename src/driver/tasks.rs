@@ -1,5 +1,6 @@
 //! Callbacks: they run on the runtime, and what becomes of them is reported, whatever becomes of them.
 
+use core::any::Any;
 use core::fmt::Display;
 use core::marker::PhantomData;
 use core::panic::AssertUnwindSafe;
@@ -7,6 +8,7 @@ use core::pin::Pin;
 use core::task::{Context, Poll};
 use std::boxed::Box;
 use std::panic::catch_unwind;
+use std::string::String;
 
 use tokio::runtime::Handle;
 use tracing::Span;
@@ -91,14 +93,14 @@ pub(crate) fn run<T: 'static>(
 
 /// Polls a callback until it has ended, `None` if it has panicked.
 struct Contained<T> {
-    run: Option<Run<T>>,
+    run: Result<Run<T>, Panic>,
     span: Span,
 }
 
 impl<T> Contained<T> {
     /// What making the callback's future may do, it may do here.
     fn new(span: Span, make: impl FnOnce() -> Run<T>) -> Contained<T> {
-        let run = catch_unwind(AssertUnwindSafe(|| span.in_scope(make))).ok();
+        let run = catch_unwind(AssertUnwindSafe(|| span.in_scope(make))).map_err(Panic::of);
         Contained { run, span }
     }
 }
@@ -108,21 +110,29 @@ impl<T> Future for Contained<T> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<T>> {
         let Contained { run, span } = &mut *self;
-        let Some(running) = run else { return Poll::Ready(panicked(span)) };
-        match catch_unwind(AssertUnwindSafe(|| span.in_scope(|| running.as_mut().poll(context)))) {
-            Ok(polled) => polled.map(Some),
-            Err(_) => {
+        if let Ok(running) = run {
+            match catch_unwind(AssertUnwindSafe(|| span.in_scope(|| running.as_mut().poll(context)))) {
+                Ok(polled) => return polled.map(Some),
                 // Nothing of it is polled again.
-                *run = None;
-                Poll::Ready(panicked(span))
+                Err(panic) => *run = Err(Panic::of(panic)),
             }
         }
+        if let Err(Panic(error)) = run {
+            tracing::error!(target: "fencepost", parent: &*span, error, "a callback has panicked");
+        }
+        Poll::Ready(None)
     }
 }
 
-fn panicked<T>(span: &Span) -> Option<T> {
-    tracing::error!(target: "fencepost", parent: span, "a callback has panicked");
-    None
+/// What was said in a panic.
+struct Panic(String);
+
+impl Panic {
+    fn of(payload: Box<dyn Any + Send>) -> Panic {
+        let text = payload.downcast_ref::<&str>().map(|text| String::from(*text));
+        let text = text.or_else(|| payload.downcast_ref::<String>().cloned());
+        Panic(text.unwrap_or_else(|| "a payload that is no text".into()))
+    }
 }
 
 /// Reports what became of a callback, even if its runtime drops it before its end.
@@ -141,5 +151,19 @@ impl<T, F: FnOnce(Ended<T>)> Drop for Reported<T, F> {
         if let Some(report) = self.0.take() {
             report(Ended::Dropped);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_in_a_panic_is_reported() {
+        let told = |panic: fn() -> ()| catch_unwind(panic).map_err(Panic::of).err().map(|Panic(text)| text);
+        assert_eq!(told(|| panic!("a text")).as_deref(), Some("a text"));
+        assert_eq!(told(|| panic!("{} apples", 3)).as_deref(), Some("3 apples"));
+        let told = told(|| std::panic::panic_any(3));
+        assert_eq!(told.as_deref(), Some("a payload that is no text"));
     }
 }
