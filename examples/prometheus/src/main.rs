@@ -1,7 +1,7 @@
 //! A service with a lock and a job, and what it counts.
 //!
 //! ```text
-//! cargo run --package prometheus
+//! cargo run --package prometheus 127.0.0.1:9000
 //! curl http://127.0.0.1:9000/metrics
 //! ```
 
@@ -17,7 +17,8 @@ type Error = Box<dyn std::error::Error + Send + Sync>;
 
 #[tokio::main]
 async fn main() -> Result<(), Error> {
-    serve_metrics(([127, 0, 0, 1], 9_000).into())?;
+    let address = std::env::args().nth(1).ok_or("usage: prometheus ADDRESS:PORT")?;
+    serve_metrics(address.parse()?)?;
     let store = Store::open("memory:").await?;
     // Of many locks one group makes one series.
     let grouped = MutexConfig::builder().metrics_group("accounts").build()?;

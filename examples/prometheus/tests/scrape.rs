@@ -1,10 +1,11 @@
 //! What is scraped is what `docs/operations.md` says: every name, its kind and its labels.
-#![allow(clippy::disallowed_types, reason = "whoever scrapes opens a connection")]
+#![allow(clippy::disallowed_types, reason = "whoever scrapes opens a connection, and has a deadline")]
 #![allow(clippy::unwrap_used, reason = "a test that fails says where")]
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Child, Command};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -181,4 +182,31 @@ async fn every_documented_name_is_scraped_and_no_other() {
         assert!(text.lines().any(|said| said == line), "{line} is not in:\n{text}");
     }
     store.close(SOON).await.unwrap();
+}
+
+/// The program beside, killed with the test.
+struct Program(Child);
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn the_program_counts_its_transfers() {
+    let address = TcpListener::bind("127.0.0.1:0").and_then(|port| port.local_addr()).unwrap();
+    let mut program = Command::new(env!("CARGO_BIN_EXE_prometheus"));
+    let mut program = Program(program.arg(address.to_string()).spawn().unwrap());
+    let series = "fencepost_lock_grab_seconds_count{group=\"accounts\"} ";
+    let grabbed = |text: &str| text.lines().find_map(|line| line.strip_prefix(series)?.parse::<u64>().ok());
+    let began = Instant::now();
+    while !scrape(address).is_some_and(|text| grabbed(&text).is_some_and(|times| times >= 2)) {
+        assert!(began.elapsed() < SOON, "no transfer was counted at {address}");
+        std::thread::yield_now();
+    }
+    let pid = program.0.id().to_string();
+    assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+    assert!(program.0.wait().unwrap().success(), "it has closed all");
 }

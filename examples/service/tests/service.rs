@@ -60,3 +60,11 @@ fn a_writer_with_an_old_token_is_refused() {
     let error = ledger.balance(fencepost::store::FencingToken(2)).expect_err("so does this");
     assert_eq!(error.to_string(), "token 2 comes after 3");
 }
+
+#[test]
+fn the_program_runs_to_its_end() {
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_service")).output().expect("it is there");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("leads") && said.contains("110 in the ledger"), "{said}");
+}
