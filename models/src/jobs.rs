@@ -156,6 +156,7 @@ impl Subject for Once<JobId, ()> {
                 once::Request::Reschedule { key, run_at: RunAt::In(span), props: None }
             }
             Ask::Withdraw(key) => once::Request::Cancel { key },
+            Ask::Missed => once::Request::Refresh,
             _ => return None,
         })
     }

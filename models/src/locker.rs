@@ -60,6 +60,7 @@ impl Subject for Locker {
             Ask::LockFor(span) => bid(Some(span)),
             Ask::Cancel => Request::Cancel,
             Ask::Unlock | Ask::UnlockAgain => Request::Unlock,
+            Ask::Extend => Request::Extend,
             _ => return None,
         })
     }

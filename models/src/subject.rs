@@ -244,6 +244,8 @@ pub enum Ask {
     Object(JobId, Writing),
     /// That whoever leads does so no longer, and that a wait is over.
     Expire,
+    /// Nothing, but its host has found that hints may have been missed: an engine's listener was away for a while.
+    Missed,
 }
 
 impl Ask {

@@ -417,6 +417,7 @@ fn asks(ask: Ask) -> String {
         Ask::Petition => "asks the leader to resign".to_owned(),
         Ask::Object(job, what) => says(job, what),
         Ask::Expire => "is told that nobody leads any more".to_owned(),
+        Ask::Missed => "learns that hints may have been missed".to_owned(),
     }
 }
 

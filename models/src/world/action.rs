@@ -276,7 +276,7 @@ fn may_ask(stage: Stage, ask: Ask) -> bool {
         Ask::Schedule(..) | Ask::Reschedule(..) | Ask::Withdraw(_) => stage != Stage::Idle,
         Ask::Fit(_) => true,
         Ask::Petition => stage == Stage::Waiting,
-        Ask::Object(..) | Ask::Expire => stage != Stage::Idle,
+        Ask::Object(..) | Ask::Expire | Ask::Missed => stage != Stage::Idle,
     }
 }
 
@@ -390,6 +390,7 @@ pub(super) fn ask_code(ask: Ask) -> u64 {
         Ask::Petition => 15,
         Ask::Object(job, what) => 16 ^ u64::from(job.0) << 8 ^ writing_code(what) << 16,
         Ask::Expire => 17,
+        Ask::Missed => 18,
     }
 }
 

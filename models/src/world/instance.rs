@@ -275,7 +275,8 @@ impl<M: Subject> World<M> {
             | Ask::Fit(_)
             | Ask::Petition
             | Ask::Object(..)
-            | Ask::Expire => {}
+            | Ask::Expire
+            | Ask::Missed => {}
         }
         self.note_ask(id, ask);
         if self.watches_preemption() {

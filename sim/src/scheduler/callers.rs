@@ -202,6 +202,11 @@ impl<M: Subject> Simulator<M> {
                 _ => Ask::Schedule(job, span),
             };
             self.plan(at, Action::Ask(id, ask));
+            // Whatever an engine's listener may have missed: it says so when it is back.
+            if self.scenario.faults.has(Fault::HintLost) && M::request(Ask::Missed).is_some() {
+                let back = at + up_to(&mut self.streams.workload, ttl);
+                self.plan(back, Action::Ask(id, Ask::Missed));
+            }
         }
     }
 
