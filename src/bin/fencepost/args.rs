@@ -295,9 +295,12 @@ pub(crate) struct EveryArgs {
     /// What becomes of occurrences that fall due while the command runs.
     #[arg(long, value_enum, default_value_t = Overlap::Skip)]
     pub(crate) overlap: Overlap,
-    /// The cron expression, unless --interval is given, and the name of the job.
-    #[arg(required = true, num_args = 1..=2, value_names = ["CRON", "NAME"])]
-    pub(crate) what: Vec<String>,
+    /// When, as a cron expression. With --interval there is none, and the name of the job stands in its place.
+    #[arg(value_name = "CRON")]
+    pub(crate) first: String,
+    /// The name of the job.
+    #[arg(value_name = "NAME")]
+    pub(crate) second: Option<String>,
     /// What to run, and its arguments.
     #[arg(last = true, required = true, value_name = "COMMAND")]
     pub(crate) command: Vec<OsString>,

@@ -47,14 +47,14 @@ pub(crate) async fn run(args: &EveryArgs, voice: Voice) -> Result<u8, Failure> {
 
 /// When, and under which name.
 fn what(args: &EveryArgs) -> Result<(Schedule, &str), Failure> {
-    match (args.interval, &args.what[..]) {
-        (Some(interval), [name]) => Ok((Schedule::every(interval)?, name)),
-        (None, [cron, name]) => Ok((Schedule::cron(cron, args.tz.as_deref().unwrap_or("UTC"))?, name)),
-        (Some(_), _) => Err(Failure::Usage(
+    match (args.interval, &args.first, &args.second) {
+        (Some(interval), name, None) => Ok((Schedule::every(interval)?, name)),
+        (None, cron, Some(name)) => Ok((Schedule::cron(cron, args.tz.as_deref().unwrap_or("UTC"))?, name)),
+        (Some(_), _, Some(_)) => Err(Failure::Usage(
             "--interval and a cron expression are given; accepted: one of them, and the name of the job"
                 .into(),
         )),
-        (None, _) => Err(Failure::Usage(
+        (None, _, None) => Err(Failure::Usage(
             "one argument is given; accepted: a cron expression and the name of the job, or --interval and the name of the job"
                 .into(),
         )),
