@@ -261,8 +261,16 @@ impl Guard {
     }
 
     /// Waits until the lock is lost. It never ends for a lock that is kept.
+    ///
+    /// A thread that only watches keeps a share of the guard, and whoever releases needs all of it: let it wait with
+    /// [`Guard::lost_timeout`], and look between whether it is to end.
     pub fn lost(&self) -> Lost {
         self.store.wait(self.guard.lost())
+    }
+
+    /// Waits until the lock is lost, but not longer than so; `None`, if it is not lost by then.
+    pub fn lost_timeout(&self, within: Duration) -> Option<Lost> {
+        self.store.wait(async { timeout(within, self.guard.lost()).await.ok() })
     }
 
     /// See [`super::Guard::extend`].

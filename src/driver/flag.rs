@@ -4,6 +4,7 @@ use core::time::Duration;
 use std::string::String;
 use std::sync::Arc;
 
+use metrics::Gauge;
 use tokio::sync::oneshot::{self, Sender};
 
 use super::board::Board;
@@ -113,7 +114,7 @@ impl Flag {
         let desk = Desk { name, process, view: view.clone(), asking: None, petition: None };
         let cell = Cell::new(&store.core, space.into(), Arc::new(terms), |_| desk);
         let cell = cell.ok_or_else(|| SetupError::Closed { key: config.name.clone() })?;
-        set_gauge(&config.name, &config.process, 0.0);
+        gauge(&config.name, &config.process).increment(0.0);
         cell.ask(Ask::Of(Request::Stand));
         Ok(Flag { line: Arc::new(Lifeline(cell)), view })
     }
@@ -242,7 +243,7 @@ impl Desk {
         }
         self.view.update(|view| view.term = Some(Term { token, belief }));
         tracing::info!(target: "fencepost", flag = self.name, term = token.0, "flag raised");
-        set_gauge(&self.name, &self.process, 1.0);
+        gauge(&self.name, &self.process).increment(1.0);
     }
 
     fn lower(&self) {
@@ -253,7 +254,7 @@ impl Desk {
             view.petitioner = None;
         });
         tracing::info!(target: "fencepost", flag = self.name, "flag lowered");
-        set_gauge(&self.name, &self.process, 0.0);
+        gauge(&self.name, &self.process).decrement(1.0);
     }
 
     fn is_closed(&self) -> bool {
@@ -268,10 +269,11 @@ impl Desk {
     }
 }
 
-/// Shows whether this process leads, under the name that the flag of OCM's SDK has for that.
-fn set_gauge(name: &str, process: &str, state: f64) {
+/// Shows whether this process leads, under the name that the flag of OCM's SDK has for that. It is counted up and down, so that
+/// whoever else stands or watches here under the same names does not hide that one of them leads.
+fn gauge(name: &str, process: &str) -> Gauge {
     let labels = [("name", String::from(name)), ("process", String::from(process))];
-    metrics::gauge!("fencepost_leadership_flag_state", &labels).set(state);
+    metrics::gauge!("fencepost_leadership_flag_state", &labels)
 }
 
 impl Caller<machine::Flag> for Desk {

@@ -294,6 +294,8 @@ impl LockerGuard {
     /// Each time the future is about to be polled, the clock is looked at first: what was paused beyond its lease does not
     /// go on. What it has sent before may still arrive, so show the [token](LockerGuard::token).
     ///
+    /// Cancel safe, as far as the future is: dropping this drops it, and the lock is kept.
+    ///
     /// # Errors
     ///
     /// [`LockerLost`], if the lock was lost before the future had ended: [`LockerLost::Expired`], if so far nothing but the

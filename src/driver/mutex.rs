@@ -300,6 +300,8 @@ impl Guard {
     /// Each time the future is about to be polled, the clock is looked at first: what was paused beyond its lease does not
     /// go on. What it has sent before may still arrive, so show the [token](Guard::token).
     ///
+    /// Cancel safe, as far as the future is: dropping this drops it, and the lock is kept.
+    ///
     /// # Errors
     ///
     /// [`Lost`], if the lock was lost before the future had ended.

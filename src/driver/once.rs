@@ -266,7 +266,7 @@ impl<P: Serialize + DeserializeOwned + Send + 'static> Once<P> {
 
     /// Schedules a job.
     ///
-    /// If the future is dropped after it was polled, the request goes on, as it does for all of the following.
+    /// Cancel safe: once it was polled, the request goes on.
     ///
     /// # Errors
     ///
@@ -279,6 +279,8 @@ impl<P: Serialize + DeserializeOwned + Send + 'static> Once<P> {
 
     /// Runs the job of this key anew, with all its attempts, whatever has become of it; with the same props, if `None`.
     ///
+    /// Cancel safe, as [`Once::schedule`] is.
+    ///
     /// # Errors
     ///
     /// [`OnceError::Missing`], if nothing is kept of the key; others for props that cannot be kept.
@@ -290,6 +292,8 @@ impl<P: Serialize + DeserializeOwned + Send + 'static> Once<P> {
 
     /// Does not run the job of this key, or removes it if it is dead. A callback of it that runs goes on.
     ///
+    /// Cancel safe, as [`Once::schedule`] is.
+    ///
     /// # Errors
     ///
     /// [`OnceError::Missing`], if it is neither scheduled nor running nor dead.
@@ -299,6 +303,8 @@ impl<P: Serialize + DeserializeOwned + Send + 'static> Once<P> {
     }
 
     /// What is kept of this key.
+    ///
+    /// Cancel safe, as [`Once::schedule`] is.
     ///
     /// # Errors
     ///
@@ -313,6 +319,8 @@ impl<P: Serialize + DeserializeOwned + Send + 'static> Once<P> {
 
     /// What is kept of the first so many keys after this one, in order; `None` for the first page. The last page is shorter than
     /// its limit.
+    ///
+    /// Cancel safe, as [`Once::schedule`] is.
     ///
     /// # Errors
     ///

@@ -139,6 +139,8 @@ pub struct Attempt(oneshot::Receiver<End>);
 
 impl Attempt {
     /// Waits until nothing more will be done for this piece of work: why.
+    ///
+    /// Cancel safe: the work goes on.
     pub async fn settled(self) -> End {
         // Nobody is left to tell it: the writer has stopped, or its runtime has.
         self.0.await.unwrap_or(End::Stopped)
@@ -194,7 +196,8 @@ impl<K: Name> WriterLease<K> {
         self.cell().ask(Ask::Of(Request::Remove(key)));
     }
 
-    /// Whoever leads does so no longer: a leader steps down, a follower waits no longer.
+    /// Whoever leads does so no longer: a leader steps down, a follower waits no longer. It is on its way when this returns; another
+    /// thread may be at it.
     pub fn expire(&self) {
         self.cell().ask(Ask::Of(Request::Expire));
     }

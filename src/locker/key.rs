@@ -56,6 +56,12 @@ impl From<&str> for Part {
     }
 }
 
+impl From<String> for Part {
+    fn from(text: String) -> Part {
+        Part::Text(text)
+    }
+}
+
 impl From<i64> for Part {
     fn from(number: i64) -> Part {
         Part::Number(number)

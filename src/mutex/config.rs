@@ -51,6 +51,8 @@ impl Default for MutexConfig {
 builder! {
     /// Builds a [`MutexConfig`]: what is not set stays at its default.
     MutexConfigBuilder of MutexConfig, or ConfigError;
+    /// See [`MutexConfig::lease`]: all that is set one by one below.
+    lease(LeaseConfig) sets lease;
     /// See [`LeaseConfig::ttl`].
     ttl(Duration) sets lease.ttl;
     /// See [`LeaseConfig::refresh_interval`].

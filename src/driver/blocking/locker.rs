@@ -2,6 +2,8 @@
 
 use core::time::Duration;
 
+use tokio::time::timeout;
+
 use super::{SetupError, Store};
 use crate::driver::{LockerError, LockerLost};
 use crate::locker::{Bid, LockKey, LockerConfig, Notice};
@@ -43,8 +45,9 @@ impl Locker {
 
 /// The lock is held; see [`driver::LockerGuard`](crate::driver::LockerGuard).
 ///
-/// A thread that works may look at [`LockerGuard::is_asked`] now and then, or leave it to another one to wait for
-/// [`LockerGuard::asked`].
+/// A thread that works may look at [`LockerGuard::is_asked`] now and then, or leave it to another one to watch. That one keeps a
+/// share of the guard, and whoever releases needs all of it: let it wait with [`LockerGuard::asked_timeout`], and look
+/// between whether it is to end.
 #[derive(Debug)]
 #[must_use = "the lock is released when its guard is dropped"]
 pub struct LockerGuard {
@@ -79,9 +82,20 @@ impl LockerGuard {
         self.store.wait(self.guard.asked())
     }
 
+    /// Waits until a newer request asks the holder to yield, but not longer than so; `None`, if nobody has asked by then, or the
+    /// lock is held no longer.
+    pub fn asked_timeout(&self, within: Duration) -> Option<Notice> {
+        self.store.wait(async { timeout(within, self.guard.asked()).await.ok().flatten() })
+    }
+
     /// Waits until the lock is lost. It never ends for a lock that is kept.
     pub fn lost(&self) -> LockerLost {
         self.store.wait(self.guard.lost())
+    }
+
+    /// Waits until the lock is lost, but not longer than so; `None`, if it is not lost by then.
+    pub fn lost_timeout(&self, within: Duration) -> Option<LockerLost> {
+        self.store.wait(async { timeout(within, self.guard.lost()).await.ok() })
     }
 
     /// See [`driver::LockerGuard::extend`](crate::driver::LockerGuard::extend).
