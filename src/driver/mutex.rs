@@ -145,7 +145,8 @@ impl Mutex {
     ///
     /// # Errors
     ///
-    /// [`LockError::Contended`], if another one holds it; [`LockError::TimedOut`], if the store gave no answer;
+    /// [`LockError::Contended`], if another one holds it, or another caller of this handle is at it, be it that its attempt is over and
+    /// the store has yet to say what came of it; [`LockError::TimedOut`], if the store gave no answer;
     /// [`LockError::Closed`].
     pub async fn try_lock(&self) -> Result<Guard, LockError> {
         let began = clock::mono();

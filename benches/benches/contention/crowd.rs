@@ -61,7 +61,7 @@ impl Crowd {
         }
     }
 
-    /// Lets them contend for so long.
+    /// Lets them contend for so long, or up to ten times as long until their shares can be compared.
     pub(crate) async fn contend(&self, engines: Engines, span: Duration) -> Outcome {
         let book = StdMutex::new(Book { acquired: vec![0; self.contenders], ..Book::default() });
         let book = Arc::new(book);
@@ -78,6 +78,9 @@ impl Crowd {
         }
         let began = Instant::now();
         tokio::time::sleep(span).await;
+        while !lock(&book).is_shared_out() && began.elapsed() < span * 10 {
+            tokio::time::sleep(span / 30).await;
+        }
         let took = began.elapsed();
         let asked = seen.iter().map(|seen| seen.asked()).sum();
         let outcome = lock(&book).outcome(took, asked);
@@ -115,8 +118,17 @@ impl Book {
         }
     }
 
+    fn acquired(&self) -> u64 {
+        self.acquired.iter().sum()
+    }
+
+    /// Whether there were enough acquisitions to say how they were shared out.
+    fn is_shared_out(&self) -> bool {
+        self.acquired() >= SHARE_MIN * self.acquired.len() as u64
+    }
+
     fn outcome(&mut self, took: Duration, asked: u64) -> Outcome {
-        let acquired: u64 = self.acquired.iter().sum();
+        let (acquired, is_shared_out) = (self.acquired(), self.is_shared_out());
         let hand_offs = self.hand_offs.len();
         let mut at = |part| {
             let found = quantile(&mut self.hand_offs, part).filter(|_| hand_offs >= HAND_OFFS_MIN);
@@ -128,7 +140,7 @@ impl Book {
             p50_ms: at(0.5),
             p99_ms: at(0.99),
             requests: asked as f64 / acquired.max(1) as f64,
-            jain: (acquired >= SHARE_MIN * self.acquired.len() as u64).then(|| jain(&self.acquired)),
+            jain: is_shared_out.then(|| jain(&self.acquired)),
         }
     }
 }

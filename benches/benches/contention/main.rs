@@ -54,7 +54,7 @@ struct Options {
     /// How many contend.
     #[arg(long, value_delimiter = ',', default_values_t = [2, 8, 32, 128])]
     contenders: Vec<usize>,
-    /// For how long each row is measured.
+    /// For how long each row is measured; ten times as long at most, if some have hardly had the lock by then.
     #[arg(long, default_value_t = 3.0)]
     seconds: f64,
     /// Prints JSON instead of a table.
