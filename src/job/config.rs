@@ -18,27 +18,27 @@ use crate::time::Span;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
 pub enum Misfire {
-    /// It is dropped; the next one is run when it is due.
+    /// It is dropped; the next one that is not too late is run.
     Skip,
     /// The latest one missed is run at once; earlier ones are dropped.
     #[default]
     RunOnce,
     /// Each one that is not older than `within` is run, one after the other, the oldest first; older ones are dropped.
     CatchUp {
-        /// How far back.
+        /// How far back; at least as far as [`JobConfig::grace`].
         within: Duration,
     },
 }
 
-/// What becomes of occurrences that fall due while the job is busy: while an earlier one runs, or one that was missed is
-/// made up for right after it.
+/// What becomes of occurrences that fall due while the job is busy: while an earlier one runs, or while one that was missed is
+/// made up for after it, as long as no more than the time to live of the lock passes between two runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
 pub enum Overlap {
     /// They are dropped.
     #[default]
     Skip,
-    /// The latest of them is run as soon as the running one has ended; earlier ones are dropped.
+    /// The latest of them is run as soon as the job has time for it; earlier ones are dropped.
     BufferOne,
 }
 
@@ -51,9 +51,10 @@ pub struct JobConfig {
     pub schedule: Schedule,
     /// What becomes of an occurrence that was missed. Default: the latest is run, once.
     pub misfire: Misfire,
-    /// How late an occurrence may begin before it counts as missed. Default 1 min.
+    /// How late an occurrence may begin before it counts as missed. It should be longer than requests take, and than the lock's
+    /// time to live, if it is to outlast whoever dies; not zero, where missed ones are skipped. Default 1 min.
     pub grace: Duration,
-    /// What becomes of occurrences that fall due during a run. Default: they are dropped.
+    /// What becomes of occurrences that fall due while the job is busy. Default: they are dropped.
     pub overlap: Overlap,
     /// How long it waits at most before it looks at the record again, however far the next occurrence may be: this
     /// bounds what clocks of different speeds can add up to. Default 5 min.
@@ -122,6 +123,9 @@ impl JobConfig {
     pub fn terms(&self) -> Result<JobTerms, JobConfigError> {
         self.schedule.validate()?;
         positive("look_interval", self.look_interval)?;
+        if self.misfire == Misfire::Skip {
+            positive("grace", self.grace)?;
+        }
         if let Misfire::CatchUp { within } = self.misfire {
             positive("misfire.catch-up.within", within)?;
         }

@@ -8,14 +8,15 @@
 //! | V4 | any other | due, and fell due while the job was busy | [`Overlap`]: look at the first after its end, or at the last before it |
 //! | V5 | any other | due, not later than the grace | run it |
 //! | V6 | any other | missed, but follows from the last run | run it, as of now: how long ago it was due counts no more |
-//! | V7 | any other | missed | [`Misfire`], of those that did not overlap |
+//! | V7 | any other | missed | [`Misfire`]: the latest, or the first that is not too late; V4 holds for these, too |
 //!
 //! A record is not believed if a moment in it lies further ahead of the store's clock than the schedule's period: it
 //! was written when a clock was wrong, and would silence the job until then.
 //!
-//! The job is busy from the beginning of a run to its end, and longer if the next run, within the grace, is of an occurrence that was
-//! due by then: runs that make up for what was missed do not make what falls due meanwhile missed, too. One that is buffered
-//! is due when the job has time for it.
+//! The job is busy from the beginning of a run to its end, and on through the next run, if that is of an occurrence that was due by
+//! then and begins within a time to live of the lock: somebody was there. So runs that make up for what was missed do not make
+//! what falls due meanwhile missed, too. One that is buffered counts as late only from the end of the run on. Of a run that never
+//! ended nobody knows how long it lasted: it counts as its beginning.
 
 use crate::calendar::{Last, Schedule};
 use crate::line::Owner;
@@ -162,8 +163,9 @@ impl Meta {
         owner: Owner,
     ) -> Meta {
         let runs = found.map_or(0, |meta| meta.runs).saturating_add(1);
-        let busy = found.filter(|last| last.is_busy_for(terms, occurrence, at));
-        let busy_since = busy.map(Meta::busy_since);
+        let last =
+            found.filter(|last| last.is_believed(terms, at) && last.is_busy_for(terms, occurrence, at));
+        let busy_since = last.map(Meta::busy_since);
         Meta { occurrence, started: at, busy_since, progress: Progress::Running, runs, owner }
     }
 
@@ -190,9 +192,10 @@ impl Meta {
         self.busy_since() < due && due <= self.end()
     }
 
-    /// Whether the job is still busy when this occurrence is run: it had to wait for the end of this run, and no longer.
+    /// Whether the job is still busy when this occurrence is run: that had to wait for the end of this run, and no longer.
     fn is_busy_for(&self, terms: &JobTerms, occurrence: StoreTime, at: StoreTime) -> bool {
-        self.progress != Progress::Anchored && occurrence <= self.end() && at.since(self.end()) <= terms.grace
+        let pause = terms.run.mutex.lease().ttl();
+        self.progress != Progress::Anchored && occurrence <= self.end() && at.since(self.end()) <= pause
     }
 
     fn last(&self) -> Last {
@@ -250,15 +253,11 @@ fn overlapped(terms: &JobTerms, meta: &Meta, due: StoreTime) -> Option<StoreTime
     }
 }
 
-/// V5, V6, V7: an occurrence is due; was it missed? One that is buffered was due only when the job had time for it.
+/// V5, V6, V7: an occurrence is due; was it missed?
 fn due_at(terms: &JobTerms, at: StoreTime, meta: &Meta, due: StoreTime) -> Verdict {
-    let schedule = &terms.config.schedule;
-    let is_in_time = |due: StoreTime| {
-        let since = if meta.is_overlapped(due) { meta.end() } else { due };
-        at.since(since) <= terms.grace
-    };
     // V5
-    if is_in_time(due) {
+    let since = if meta.is_overlapped(due) { meta.end() } else { due };
+    if at.since(since) <= terms.grace {
         return Verdict::Run(due);
     }
     // V6
@@ -266,21 +265,14 @@ fn due_at(terms: &JobTerms, at: StoreTime, meta: &Meta, due: StoreTime) -> Verdi
         return Verdict::Run(at);
     };
     // V7
-    match terms.config.misfire {
-        Misfire::Skip if is_in_time(latest) => Verdict::Run(latest),
-        Misfire::Skip => Verdict::Wait(schedule.after(at)),
-        Misfire::RunOnce => Verdict::Run(latest),
-        Misfire::CatchUp { within } => {
-            let oldest = at - Span::from(within);
-            if due >= oldest {
-                return Verdict::Run(due);
-            }
-            let next = schedule.after(oldest - Span::from_nanos(1));
-            match next.and_then(|next| overlapped(terms, meta, next)) {
-                Some(due) if due <= at => Verdict::Run(due),
-                later => Verdict::Wait(later),
-            }
-        }
+    let late = match terms.config.misfire {
+        Misfire::RunOnce => return Verdict::Run(latest),
+        Misfire::Skip => terms.grace,
+        Misfire::CatchUp { within } => terms.grace.max(within.into()),
+    };
+    match first_in_time(terms, at, meta, due, late) {
+        Some(due) if due <= at => Verdict::Run(due),
+        later => Verdict::Wait(later),
     }
 }
 
@@ -292,4 +284,23 @@ fn latest(terms: &JobTerms, at: StoreTime, meta: &Meta) -> Option<StoreTime> {
         Overlap::Skip if meta.is_overlapped(latest) => schedule.until(meta.busy_since()),
         Overlap::Skip | Overlap::BufferOne => Some(latest),
     }
+}
+
+/// The first occurrence from `due` on that may be run and is not later than that.
+fn first_in_time(
+    terms: &JobTerms,
+    at: StoreTime,
+    meta: &Meta,
+    due: StoreTime,
+    late: Span,
+) -> Option<StoreTime> {
+    let schedule = &terms.config.schedule;
+    let oldest = due.max(at - late);
+    let first = schedule.after(oldest - Span::from_nanos(1)).and_then(|first| overlapped(terms, meta, first));
+    let buffered = match terms.config.overlap {
+        Overlap::BufferOne if at.since(meta.end()) <= late => schedule.until(meta.end()),
+        Overlap::BufferOne | Overlap::Skip => None,
+    };
+    let buffered = buffered.filter(|last| *last >= due && meta.is_overlapped(*last));
+    first.into_iter().chain(buffered).min()
 }

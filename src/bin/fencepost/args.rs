@@ -292,7 +292,7 @@ pub(crate) struct EveryArgs {
     /// How late an occurrence may begin before it counts as missed.
     #[arg(long, value_name = "TIME", default_value = "1m", value_parser = times::length)]
     pub(crate) missed_after: Duration,
-    /// What becomes of occurrences that fall due while the command runs.
+    /// What becomes of occurrences that fall due while the command runs, or makes up for one that was missed.
     #[arg(long, value_enum, default_value_t = Overlap::Skip)]
     pub(crate) overlap: Overlap,
     /// When, as a cron expression. With --interval there is none, and the name of the job stands in its place.
