@@ -124,15 +124,13 @@ fn the_format_is_pinned() {
     );
     let owner = Owner { identity: Identity(7), attempt: 3 };
     let progress = Progress::Ended { at: at(30), outcome: Outcome::Succeeded };
+    let meta = Meta { occurrence: at(10), started: at(20), busy_since: None, progress, runs: 4, owner };
     check::<<Job as Wire>::Record>(
-        Record::Work(Meta {
-            occurrence: at(10),
-            started: at(20),
-            busy_since: None,
-            progress,
-            runs: 4,
-            owner,
-        }),
+        Record::Work(Meta { busy_since: Some(at(15)), ..meta }),
+        r#"{"Work":{"occurrence":10,"started":20,"busy_since":15,"progress":{"ended":{"at":30,"outcome":"succeeded"}},"runs":4,"owner":{"identity":7,"attempt":3}}}"#,
+    );
+    check::<<Job as Wire>::Record>(
+        Record::Work(meta),
         r#"{"Work":{"occurrence":10,"started":20,"progress":{"ended":{"at":30,"outcome":"succeeded"}},"runs":4,"owner":{"identity":7,"attempt":3}}}"#,
     );
     type Scheduler = Once<JobKey, Payload>;
