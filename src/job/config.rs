@@ -20,7 +20,7 @@ use crate::time::Span;
 pub enum Misfire {
     /// It is dropped; the next one that is not too late is run.
     Skip,
-    /// The latest one missed is run at once; earlier ones are dropped.
+    /// If one was missed, the latest that is due is run at once, and all earlier ones are dropped.
     #[default]
     RunOnce,
     /// Each one that is not older than `within` is run, one after the other, the oldest first; older ones are dropped.
