@@ -111,7 +111,7 @@ impl Dropped {
         occurrence: StoreTime,
     ) -> Dropped {
         let schedule = &terms.config.schedule;
-        let Some(last) = found.filter(|last| last.is_believed(terms, at)) else { return Dropped::default() };
+        let Some(last) = believed(terms, at, found) else { return Dropped::default() };
         // Only a run has had its own occurrence: what fell due at the very moment of an anchor was not run.
         let after = match last.progress {
             Progress::Anchored => last.occurrence - Span::from_nanos(1),
@@ -163,8 +163,7 @@ impl Meta {
         owner: Owner,
     ) -> Meta {
         let runs = found.map_or(0, |meta| meta.runs).saturating_add(1);
-        let last =
-            found.filter(|last| last.is_believed(terms, at) && last.is_busy_for(terms, occurrence, at));
+        let last = believed(terms, at, found).filter(|last| last.is_busy_for(terms, occurrence, at));
         let busy_since = last.map(Meta::busy_since);
         Meta { occurrence, started: at, busy_since, progress: Progress::Running, runs, owner }
     }
@@ -206,16 +205,24 @@ impl Meta {
         Last { occurrence: self.occurrence, started: self.started, finished }
     }
 
-    fn is_believed(&self, terms: &JobTerms, at: StoreTime) -> bool {
-        let latest = self.occurrence.max(self.end());
-        latest <= at || latest.since(at) <= terms.config.schedule.period_hint(at)
+    /// How late what was due then would be run: one that had to wait for the end of the last run was due only then.
+    fn lateness(&self, due: StoreTime, at: StoreTime) -> Span {
+        at.since(if self.is_overlapped(due) { self.end() } else { due })
     }
+}
+
+/// What was found, unless it was written by a clock that was wrong.
+fn believed<'a>(terms: &JobTerms, at: StoreTime, found: Option<&'a Meta>) -> Option<&'a Meta> {
+    found.filter(|meta| {
+        let latest = meta.occurrence.max(meta.end());
+        latest <= at || latest.since(at) <= terms.config.schedule.period_hint(at)
+    })
 }
 
 /// What `found` comes to when the store's clock shows `at`.
 pub(super) fn verdict(terms: &JobTerms, at: StoreTime, found: Option<&Meta>) -> Verdict {
     let schedule = &terms.config.schedule;
-    let Some(meta) = found.filter(|meta| meta.is_believed(terms, at)) else {
+    let Some(meta) = believed(terms, at, found) else {
         return match schedule.next(at, None) {
             // V1
             Some(due) if due <= at => Verdict::Run(due),
@@ -249,15 +256,24 @@ fn overlapped(terms: &JobTerms, meta: &Meta, due: StoreTime) -> Option<StoreTime
     }
     match terms.config.overlap {
         Overlap::Skip => schedule.after(end),
-        Overlap::BufferOne => Some(schedule.until(end).map_or(due, |latest| latest.max(due))),
+        Overlap::BufferOne => buffered(terms, meta),
+    }
+}
+
+/// V4: the latest that fell due while the job was busy, if that is to be run when there is time for it.
+fn buffered(terms: &JobTerms, meta: &Meta) -> Option<StoreTime> {
+    match terms.config.overlap {
+        Overlap::Skip => None,
+        Overlap::BufferOne => {
+            terms.config.schedule.until(meta.end()).filter(|latest| meta.is_overlapped(*latest))
+        }
     }
 }
 
 /// V5, V6, V7: an occurrence is due; was it missed?
 fn due_at(terms: &JobTerms, at: StoreTime, meta: &Meta, due: StoreTime) -> Verdict {
     // V5
-    let since = if meta.is_overlapped(due) { meta.end() } else { due };
-    if at.since(since) <= terms.grace {
+    if meta.lateness(due, at) <= terms.grace {
         return Verdict::Run(due);
     }
     // V6
@@ -297,10 +313,7 @@ fn first_in_time(
     let schedule = &terms.config.schedule;
     let oldest = due.max(at - late);
     let first = schedule.after(oldest - Span::from_nanos(1)).and_then(|first| overlapped(terms, meta, first));
-    let buffered = match terms.config.overlap {
-        Overlap::BufferOne if at.since(meta.end()) <= late => schedule.until(meta.end()),
-        Overlap::BufferOne | Overlap::Skip => None,
-    };
-    let buffered = buffered.filter(|last| *last >= due && meta.is_overlapped(*last));
+    // One that is buffered may have been due before, and is not late for all that.
+    let buffered = buffered(terms, meta).filter(|last| *last >= due && meta.lateness(*last, at) <= late);
     first.into_iter().chain(buffered).min()
 }
