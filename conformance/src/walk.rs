@@ -34,20 +34,27 @@ const PLACES: [(&str, &str); 4] = [("0", "a"), ("0", "ab"), ("0", "b"), ("1", "a
 /// One step of a walk.
 #[derive(Clone, Copy, Debug)]
 enum Step {
-    /// Reads a key.
-    Get(Place),
-    /// Writes a key that is absent; lives for so many milliseconds.
-    Create(Place, Option<u64>),
-    /// Writes over a revision.
-    Replace(Place, Named, Option<u64>),
-    /// Prolongs a life.
-    Renew(Place, Named, u64),
-    /// Deletes.
-    Delete(Place, Named),
-    /// Lists what comes after a key.
-    List(Place, u32),
     /// Lets so many milliseconds pass.
     Wait(u64),
+    /// Asks for something there.
+    Ask(Place, What),
+}
+
+/// What is asked for, lives in milliseconds.
+#[derive(Clone, Copy, Debug)]
+enum What {
+    /// Reads a key.
+    Get,
+    /// Writes a key that is absent.
+    Create(Option<u64>),
+    /// Writes over a revision.
+    Replace(Named, Option<u64>),
+    /// Prolongs a life.
+    Renew(Named, u64),
+    /// Deletes.
+    Delete(Named),
+    /// Lists what comes after a key.
+    List(u32),
 }
 
 /// What is known of a key before a walk is taken, whatever the time that its steps take.
@@ -93,12 +100,12 @@ impl ReferenceStateMachine for Walks {
         let named = || named(*known);
         let lives = || prop_oneof![Just(None), (1u64..12).prop_map(Some), Just(Some(LONG))];
         let step = prop_oneof![
-            4 => place().prop_map(Step::Get),
-            6 => (place(), lives()).prop_map(|(place, ttl)| Step::Create(place, ttl)),
-            6 => (named(), lives()).prop_map(|((place, named), ttl)| Step::Replace(place, named, ttl)),
-            4 => (named(), 1u64..12).prop_map(|((place, named), ttl)| Step::Renew(place, named, ttl)),
-            4 => named().prop_map(|(place, named)| Step::Delete(place, named)),
-            2 => (place(), 0u32..4).prop_map(|(place, limit)| Step::List(place, limit)),
+            4 => place().prop_map(|place| Step::Ask(place, What::Get)),
+            6 => (place(), lives()).prop_map(|(place, ttl)| Step::Ask(place, What::Create(ttl))),
+            6 => (named(), lives()).prop_map(|((place, named), ttl)| Step::Ask(place, What::Replace(named, ttl))),
+            4 => (named(), 1u64..12).prop_map(|((place, named), ttl)| Step::Ask(place, What::Renew(named, ttl))),
+            4 => named().prop_map(|(place, named)| Step::Ask(place, What::Delete(named))),
+            2 => (place(), 0u32..4).prop_map(|(place, limit)| Step::Ask(place, What::List(limit))),
             2 => (0u64..8).prop_map(Step::Wait),
         ];
         step.boxed()
@@ -106,51 +113,39 @@ impl ReferenceStateMachine for Walks {
 
     /// What is left of a walk that is made smaller still names what there may be.
     fn preconditions(known: &Self::State, step: &Step) -> bool {
-        step.named().is_none_or(|(place, named)| known[usize::from(place)].revisions >= named.revisions())
+        let Step::Ask(place, what) = *step else { return true };
+        what.named().is_none_or(|named| known[usize::from(place)].revisions >= named.revisions())
     }
 
     fn apply(mut known: Self::State, step: &Step) -> Self::State {
-        let known_of = |place: Place| known[usize::from(place)];
-        let (place, after) = match *step {
-            Step::Create(place, ttl) => (place, known_of(place).created(ttl)),
-            Step::Replace(place, Named::Newest, ttl) => (place, known_of(place).replaced(ttl)),
-            Step::Renew(place, Named::Newest, _) => {
-                (place, Known { life: known_of(place).life.min(Life::Mortal), ..known_of(place) })
-            }
-            Step::Delete(place, Named::Newest) => (place, Known { life: Life::Absent, ..known_of(place) }),
-            Step::Replace(..) | Step::Renew(..) | Step::Delete(..) => return known,
-            Step::Get(_) | Step::List(..) | Step::Wait(_) => return known,
-        };
-        known[usize::from(place)] = after;
+        if let Step::Ask(place, what) = *step {
+            known[usize::from(place)].learn(what);
+        }
         known
     }
 }
 
 impl Known {
     /// A write that finds nothing is applied, one that finds something is not, and of one that may find either nobody knows.
-    fn created(self, ttl: Option<u64>) -> Known {
-        match self.life {
-            Life::Absent => Known { revisions: self.revisions + 1, life: Life::of(ttl) },
-            Life::Mortal | Life::Lasting => self,
-        }
-    }
-
-    fn replaced(self, ttl: Option<u64>) -> Known {
-        match self.life {
-            Life::Lasting => Known { revisions: self.revisions + 1, life: Life::of(ttl) },
-            Life::Absent | Life::Mortal => self,
+    fn learn(&mut self, what: What) {
+        match (what, self.life) {
+            (What::Create(ttl), Life::Absent) | (What::Replace(Named::Newest, ttl), Life::Lasting) => {
+                *self = Known { revisions: self.revisions + 1, life: Life::of(ttl) };
+            }
+            (What::Renew(Named::Newest, _), life) => self.life = life.min(Life::Mortal),
+            (What::Delete(Named::Newest), _) => self.life = Life::Absent,
+            (What::Create(_) | What::Replace(..) | What::Renew(..) | What::Delete(_), _) => {}
+            (What::Get | What::List(_), _) => {}
         }
     }
 }
 
-impl Step {
-    /// Of which key it names a revision, and which.
-    fn named(self) -> Option<(Place, Named)> {
+impl What {
+    /// Which revision it names, if it names one.
+    fn named(self) -> Option<Named> {
         match self {
-            Step::Replace(place, named, _) | Step::Renew(place, named, _) | Step::Delete(place, named) => {
-                Some((place, named))
-            }
-            Step::Get(_) | Step::Create(..) | Step::List(..) | Step::Wait(_) => None,
+            What::Replace(named, _) | What::Renew(named, _) | What::Delete(named) => Some(named),
+            What::Get | What::Create(_) | What::List(_) => None,
         }
     }
 }
@@ -214,46 +209,38 @@ fn walk(
     let mut given = [[Revision(0); 2]; PLACES.len()];
     for step in steps {
         taken.map(|taken| taken.fetch_add(1, Ordering::SeqCst));
-        let (at, op) = match op(*step, &given) {
-            Ok(request) => request,
-            Err(pause) => {
-                of.wait_until(of.twin.last() + pause)?;
-                continue;
+        match *step {
+            Step::Wait(ms) => of.wait_until(of.twin.last() + Span::from_millis(ms))?,
+            Step::Ask(at, what) => {
+                let (space, key) = PLACES[usize::from(at)];
+                of.space = format!("{place}/{space}").into();
+                let [newest, earlier] = &mut given[usize::from(at)];
+                let answer = of.ask(op(key, what, *newest, *earlier))?;
+                if let (What::Create(_) | What::Replace(..), Answer::Applied(revision)) = (what, answer) {
+                    (*newest, *earlier) = (revision, *newest);
+                }
             }
-        };
-        of.space = format!("{place}/{}", PLACES[usize::from(at)].0).into();
-        let answer = of.ask(op)?;
-        if let (Step::Create(..) | Step::Replace(..), Answer::Applied(revision)) = (step, answer) {
-            let [newest, earlier] = &mut given[usize::from(at)];
-            (*newest, *earlier) = (revision, *newest);
         }
     }
     Ok(())
 }
 
-/// What is asked, and where; or how long nothing is.
-fn op(step: Step, given: &[[Revision; 2]; PLACES.len()]) -> Result<(Place, EngineOp), Span> {
-    let name = |at: Place| PLACES[usize::from(at)].1;
-    let ttl = |ms: u64| Span::from_millis(ms);
-    let revision = |at: Place, named| match named {
-        Named::Newest => given[usize::from(at)][0],
-        Named::Earlier => given[usize::from(at)][1],
-        Named::Other => Revision(given[usize::from(at)][0].0 + 1_000_000_007),
+fn op(name: &str, what: What, newest: Revision, earlier: Revision) -> EngineOp {
+    let (key, ttl) = (key(name), Span::from_millis);
+    let revision = |named| match named {
+        Named::Newest => newest,
+        Named::Earlier => earlier,
+        Named::Other => Revision(newest.0 + 1_000_000_007),
         Named::Zero => Revision::ANY,
     };
-    Ok(match step {
-        Step::Get(at) => (at, Op::Get { key: key(name(at)) }),
-        Step::Create(at, ms) => (at, put(name(at), None, "created", ms.map(ttl))),
-        Step::Replace(at, named, ms) => {
-            (at, put(name(at), Some(revision(at, named)), "replaced", ms.map(ttl)))
-        }
-        Step::Renew(at, named, ms) => {
-            (at, Op::Renew { key: key(name(at)), revision: revision(at, named), ttl: ttl(ms) })
-        }
-        Step::Delete(at, named) => (at, Op::DeleteIf { key: key(name(at)), revision: revision(at, named) }),
-        Step::List(at, limit) => (at, Op::List { after: key(name(at)), limit }),
-        Step::Wait(ms) => return Err(ttl(ms)),
-    })
+    match what {
+        What::Get => Op::Get { key },
+        What::Create(ms) => put(name, None, "created", ms.map(ttl)),
+        What::Replace(named, ms) => put(name, Some(revision(named)), "replaced", ms.map(ttl)),
+        What::Renew(named, ms) => Op::Renew { key, revision: revision(named), ttl: ttl(ms) },
+        What::Delete(named) => Op::DeleteIf { key, revision: revision(named) },
+        What::List(limit) => Op::List { after: key, limit },
+    }
 }
 
 #[cfg(test)]
@@ -272,7 +259,9 @@ mod tests {
             let walk = Walks::sequential_strategy(LENGTHS).new_tree(&mut runner).unwrap();
             let (mut known, steps, _) = walk.current();
             for step in steps {
-                if let Some((place, named)) = step.named() {
+                if let Step::Ask(place, what) = step
+                    && let Some(named) = what.named()
+                {
                     *met.entry((format!("{named:?}"), known[usize::from(place)].life)).or_default() += 1;
                 }
                 known = Walks::apply(known, &step);
