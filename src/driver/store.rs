@@ -112,13 +112,11 @@ impl Store {
     /// # }
     /// ```
     ///
+    /// Cancel safe: nothing is left open. A file or a schema that was made is there.
+    ///
     /// # Errors
     ///
     /// [`OpenStoreError`], if the address is none, its store does not answer, or there is no runtime here.
-    ///
-    /// # Cancel safety
-    ///
-    /// Cancel safe: nothing is left open. A file or a schema that was made is there.
     pub async fn open(address: &str) -> Result<Store, OpenStoreError> {
         let engine = engine::open(address).await?;
         Ok(Store::start_shared(engine)?)

@@ -112,6 +112,11 @@ async fn lead(store: &Store) -> (Flag, WriterLease<&'static str>) {
     (flag, writer)
 }
 
+/// An address of this host that nobody uses.
+fn free_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").and_then(|port| port.local_addr()).unwrap()
+}
+
 fn scrape(address: SocketAddr) -> Option<String> {
     let mut connection = TcpStream::connect(address).ok()?;
     connection.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").ok()?;
@@ -149,7 +154,7 @@ fn scraped(text: &str) -> BTreeMap<String, (String, Vec<String>)> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_documented_name_is_scraped_and_no_other() {
-    let address = TcpListener::bind("127.0.0.1:0").and_then(|port| port.local_addr()).unwrap();
+    let address = free_address();
     serve_metrics(address).unwrap();
     let engine = Forgetful::default();
     let forget = engine.1.clone();
@@ -196,7 +201,7 @@ impl Drop for Program {
 
 #[test]
 fn the_program_counts_its_transfers() {
-    let address = TcpListener::bind("127.0.0.1:0").and_then(|port| port.local_addr()).unwrap();
+    let address = free_address();
     let mut program = Command::new(env!("CARGO_BIN_EXE_prometheus"));
     let mut program = Program(program.arg(address.to_string()).spawn().unwrap());
     let series = "fencepost_lock_grab_seconds_count{group=\"accounts\"} ";
@@ -204,7 +209,7 @@ fn the_program_counts_its_transfers() {
     let began = Instant::now();
     while grabbed().is_none_or(|times| times < 2) {
         assert!(began.elapsed() < SOON, "no transfer was counted at {address}");
-        std::thread::yield_now();
+        std::thread::park_timeout(Duration::from_millis(5));
     }
     let pid = program.0.id().to_string();
     assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
